@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* The bus, for callers. Read imgo/backend/bus.h for the model and for what each struct means. */
+#ifndef IMGO_BUS_H
+#define IMGO_BUS_H
+
+#include <imgo/backend/bus.h>
+#include <imgo/loop.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct imgo_bus;
+struct imgo_bus_consumer;
+
+struct imgo_bus_memory_options {
+	size_t size;
+	uint32_t partitions;  /* of the users' topic (and tokens, cursors); default 64 */
+	uint32_t casts_partitions; /* default 8 */
+	uint64_t bytes_max;   /* of all records that wait for a consumer; beyond it produce says IMGO_ELIMIT; default 256 MiB */
+	uint64_t keep_ms;     /* done records are kept this long (a rebuild may want them), bytes_max permitting; default 24 h */
+};
+#define IMGO_BUS_MEMORY_OPTIONS_INIT \
+	{sizeof(struct imgo_bus_memory_options), 64, 8, 256ull << 20, 24ull * 3600 * 1000}
+
+/* In the process's memory, epoch = its start time in seconds: what is accepted but not yet appended to a store is gone
+ * when the process dies. Several consumers of a group share the partitions. No thread. Errors: IMGO_ENOMEM. */
+IMGO_API int imgo_bus_new_memory(struct imgo_bus **out, struct imgo_loop *loop,
+	const struct imgo_bus_memory_options *options, struct imgo_error *error);
+
+struct imgo_bus_kafka_options {
+	size_t size;
+	const char *brokers;  /* "host:port,…" */
+	const char *prefix;   /* of the topics' names; default "imgo": imgo-users-e1, imgo-casts, … */
+	uint32_t epoch;       /* default 1 */
+	uint32_t partitions;  /* default 64 */
+	uint32_t casts_partitions; /* default 8 */
+	int replication;      /* of topics that are made; default -1: the broker's default */
+	uint64_t ttl_ms;      /* the users' topic must keep at least this long; default 24 h */
+	unsigned timeout_ms;  /* a produce ends by then, one way or the other; default 10,000 */
+	unsigned queue_max;   /* records waiting for their ack; beyond it IMGO_ELIMIT; default 100,000 */
+	size_t queue_bytes_max; /* default 64 MiB */
+	unsigned session_ms;  /* of a consumer; default 6,000 */
+};
+#define IMGO_BUS_KAFKA_OPTIONS_INIT \
+	{sizeof(struct imgo_bus_kafka_options), NULL, "imgo", 1, 64, 8, -1, 24ull * 3600 * 1000, 10000, 100000, 64u << 20, 6000}
+
+/* Apache Kafka through librdkafka: idempotent producer, acks=all. Does not wait for the broker: ready() tells. Topics are
+ * made or checked in the background, again until it works. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
+IMGO_API int imgo_bus_new_kafka(struct imgo_bus **out, struct imgo_loop *loop,
+	const struct imgo_bus_kafka_options *options, struct imgo_error *error);
+
+/* One of your own; impl is freed by ops->free, also when this fails. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
+IMGO_API int imgo_bus_new_custom(struct imgo_bus **out, struct imgo_loop *loop, const struct imgo_bus_ops *ops, void *impl);
+
+/* Unsubscribe consumers first. */
+IMGO_API void imgo_bus_free(struct imgo_bus *bus);
+
+/* As in struct imgo_bus_ops, with the arguments checked (IMGO_EINVAL). */
+IMGO_API uint32_t imgo_bus_epoch(struct imgo_bus *bus);
+IMGO_API uint32_t imgo_bus_partitions(struct imgo_bus *bus, enum imgo_topic topic);
+IMGO_API bool imgo_bus_ready(struct imgo_bus *bus);
+IMGO_API int imgo_bus_produce_many(struct imgo_bus *bus, enum imgo_topic topic, struct imgo_bus_record *records, size_t n,
+	imgo_bus_produce_cb *cb, void *user);
+IMGO_API int imgo_bus_query(struct imgo_bus *bus, enum imgo_topic topic, uint32_t partition, uint64_t since_ms,
+	imgo_bus_query_cb *cb, void *user);
+
+/* *out is the caller's; imgo_bus_unsubscribe frees it. ops must outlive it. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
+IMGO_API int imgo_bus_subscribe(struct imgo_bus_consumer **out, struct imgo_bus *bus, enum imgo_topic topic,
+	const char *group, const struct imgo_bus_consumer_ops *ops, void *user);
+IMGO_API void imgo_bus_unsubscribe(struct imgo_bus_consumer *consumer);
+IMGO_API int imgo_bus_fetch(struct imgo_bus_consumer *consumer, uint32_t partition, uint64_t from, size_t records_max,
+	size_t bytes_max, imgo_bus_fetch_cb *cb, void *user);
+IMGO_API void imgo_bus_done(struct imgo_bus_consumer *consumer, uint32_t partition, uint64_t next);
+IMGO_API void imgo_bus_released(struct imgo_bus_consumer *consumer, uint32_t partition);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
