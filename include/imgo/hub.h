@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The connection hub: very many client connections on one loop, and fan-out to them.
+ *
+ * MENTAL MODEL. A hub listens for TCP and WebSocket clients that speak imgo's protocol, and calls you when one wants to
+ * log in (on_auth). You look at the token in whatever way you like and answer, now or later, with imgo_hub_auth_finish:
+ * from then on the connection belongs to a user, and messages can be sent to the connection, to all connections of a
+ * user, to a room, or to all. Heartbeats, echo (op 4), rooms (op 12), deadlines, limits and slow consumers are the hub's own
+ * affair; every client packet is shown to you first (on_packet).
+ *
+ *	struct imgo_hub_ops ops = {.size = sizeof ops, .on_auth = my_auth};
+ *	imgo_hub_new(&hub, loop, &ops, me, NULL, &error);
+ *	imgo_hub_listen(hub, "127.0.0.1:8080", IMGO_HUB_TCP, NULL, &error);
+ *	...
+ *	static void my_auth(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_auth *auth, void *me)
+ *	{
+ *		struct imgo_hub_grant grant = IMGO_HUB_GRANT_INIT;
+ *		grant.user = imgo_str("123");
+ *		imgo_hub_auth_finish(hub, conn, &grant);
+ *	}
+ *	...
+ *	imgo_hub_send_user(hub, imgo_str("123"), &msg, 1);
+ *
+ * A connection is named by a handle with a generation inside: using one that is gone is IMGO_ESTALE, never a mix-up.
+ *
+ * OUTPUT. What is sent to a connection is written in order. Within one turn of the loop everything for one connection is
+ * coalesced into one writev; what the socket does not take is queued up to write_queue_max_bytes, and beyond that the
+ * connection is closed (a slow consumer loses its connection, not its logged messages). The hub never blocks.
+ *
+ * THREADS. All calls and callbacks on the loop's thread. Callbacks may call anything of the hub, close the very connection
+ * included; a connection closed inside a callback is gone at the end of the turn, its handle at once.
+ */
+#ifndef IMGO_HUB_H
+#define IMGO_HUB_H
+
+#include <imgo/loop.h>
+#include <imgo/msg.h>
+#include <imgo/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct imgo_hub;
+
+/* A connection. h == 0 is none. Never used twice in the life of a hub. */
+struct imgo_conn {
+	uint64_t h;
+};
+
+enum imgo_hub_kind {
+	IMGO_HUB_TCP = 0,
+	IMGO_HUB_WEBSOCKET = 1, /* path /sub; JSON in text or binary frames */
+};
+
+/* Why a connection ended, and what its peer is told (WebSocket close code in brackets; on TCP it is just closed). */
+enum imgo_close {
+	IMGO_CLOSE_NONE = 0,
+	IMGO_CLOSE_PEER,        /* it sent FIN or a close frame */
+	IMGO_CLOSE_RESET,       /* its TCP reset the connection, or another socket error */
+	IMGO_CLOSE_PROTOCOL,    /* it broke the protocol [1002, 1007] */
+	IMGO_CLOSE_TOO_BIG,     /* a frame or body over the limit [1009] */
+	IMGO_CLOSE_HANDSHAKE,   /* not logged in within handshake_timeout_ms [1008] */
+	IMGO_CLOSE_HEARTBEAT,   /* no heartbeat within heartbeat_timeout_ms [1001] */
+	IMGO_CLOSE_SLOW,        /* its write queue is over the limit [4008] */
+	IMGO_CLOSE_DENIED,      /* bad token [4001] */
+	IMGO_CLOSE_TRY_LATER,   /* cannot be decided now: come again [1013] */
+	IMGO_CLOSE_REPLACED,    /* a newer session took its place [4009] */
+	IMGO_CLOSE_KICKED,      /* by the application [4003] */
+	IMGO_CLOSE_FLOOD,       /* too many packets or rooms [1008] */
+	IMGO_CLOSE_SHUTDOWN,    /* the hub goes away [1001] */
+};
+
+/* A login. Strings live until the callback returns. */
+struct imgo_hub_auth {
+	struct imgo_str token;  /* bytes as sent, outer quotes stripped; at most IMGO_TOKEN_MAX */
+	struct imgo_str device; /* version 2; else "" */
+	uint16_t ver;           /* asked for: 1 or 2 */
+	const struct imgo_str *rooms; /* version 2: asked for in the login */
+	size_t nrooms;
+	bool has_resume;
+	struct imgo_id resume;
+	enum imgo_hub_kind kind;
+	struct imgo_str peer;   /* "address:port" */
+};
+
+/* What a login is granted. */
+struct imgo_hub_grant {
+	size_t size;
+	struct imgo_str user;      /* 1 .. IMGO_USER_MAX bytes, copied */
+	void *data;                /* yours: imgo_hub_data */
+	const struct imgo_str *rooms; /* joined before anything is sent; copied */
+	size_t nrooms;
+	struct imgo_str reply;     /* body of the reply (op 8); empty for version 1 */
+	uint16_t ver;              /* granted: 1 (default) or 2 */
+};
+#define IMGO_HUB_GRANT_INIT {sizeof(struct imgo_hub_grant), {NULL, 0}, NULL, NULL, 0, {NULL, 0}, 1}
+
+/* A packet of a client that is logged in. The body lives until the callback returns. */
+struct imgo_hub_packet {
+	uint16_t ver;
+	int32_t op, seq;
+	bool has_id;
+	struct imgo_id id;
+	struct imgo_str body;
+};
+
+/* How a connection that was at least asked about (on_auth) ended. */
+struct imgo_hub_closed {
+	enum imgo_close why;
+	bool orderly;          /* the peer's FIN was read, after all that it sent, and no reset */
+	uint64_t queued;       /* as imgo_hub_position, at this moment */
+	uint64_t acknowledged;
+};
+
+struct imgo_hub_ops {
+	size_t size; /* sizeof(struct imgo_hub_ops) */
+	/* Mandatory. Must lead to imgo_hub_auth_finish or imgo_hub_auth_refuse of this connection, in the callback or
+	 * later (the handshake's deadline goes on); either says IMGO_ESTALE when the client has gone meanwhile. */
+	void (*on_auth)(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_auth *auth, void *user);
+	/* Optional. Every packet of a logged-in client, heartbeats too, before the hub acts on it. True: it is done with. */
+	bool (*on_packet)(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_packet *packet, void *user);
+	/* Optional. May the connection be in this room (op 12)? 0, or an error: then nothing changes and the client is
+	 * closed with IMGO_CLOSE_DENIED. NULL: everything is allowed. */
+	int (*on_room)(struct imgo_hub *hub, struct imgo_conn conn, struct imgo_str room, void *user);
+	/* Optional. The client changed its rooms (imgo_hub_rooms tells which they are now). */
+	void (*on_rooms)(struct imgo_hub *hub, struct imgo_conn conn, void *user);
+	/* Optional. Gone: exactly once for each on_auth, also when it never finished. `data` is the grant's. The handle is
+	 * no longer valid for anything. */
+	void (*on_close)(struct imgo_hub *hub, struct imgo_conn conn, void *data, const struct imgo_hub_closed *closed,
+		void *user);
+	/* Optional. A queue that had formed is empty again. */
+	void (*on_drain)(struct imgo_hub *hub, struct imgo_conn conn, void *user);
+};
+
+/* Limits. 0 where it says so; the property table of the daemons has the same names under "hub.". */
+struct imgo_hub_options {
+	size_t size;
+	uint64_t handshake_timeout_ms;    /* accept to auth_finish, absolute; default 5,000 */
+	uint64_t heartbeat_timeout_ms;    /* without op 2; default 300,000 */
+	size_t body_max_bytes;            /* of a client's packet; default 4,096 */
+	size_t write_queue_max_bytes;     /* of a connection; default 256 KiB */
+	uint32_t connections_max;         /* default 0: what the process's descriptor limit allows, less 64 */
+	uint32_t unauthenticated_max;     /* default 10,000; at the cap accepting pauses */
+	uint32_t rooms_max;               /* of a connection; default 16 */
+	uint32_t packets_per_second_max;  /* of a client, averaged over some seconds; default 100; 0: none */
+	uint32_t walk_slice;              /* connections of a fan-out walked before other events get a turn; default 4,096 */
+	const char *origins;              /* WebSocket Origin allow-list, comma-separated; NULL: any */
+};
+#define IMGO_HUB_OPTIONS_INIT \
+	{sizeof(struct imgo_hub_options), 5000, 300000, 4096, 256 * 1024, 0, 10000, 16, 100, 4096, NULL}
+
+/* *out is the caller's. ops and options are copied; options may be NULL. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
+IMGO_API int imgo_hub_new(struct imgo_hub **out, struct imgo_loop *loop, const struct imgo_hub_ops *ops, void *user,
+	const struct imgo_hub_options *options, struct imgo_error *error);
+
+/* Closes every connection (IMGO_CLOSE_SHUTDOWN; on_close runs for each) and the listeners. NULL is fine. */
+IMGO_API void imgo_hub_free(struct imgo_hub *hub);
+
+/* Listens on "host:port" (port 0: any; *port, if not NULL, says which). Accept errors (EMFILE) pause accepting and are
+ * counted; it resumes by itself. Errors: IMGO_EINVAL, IMGO_EIO (in use, not allowed), IMGO_ENOMEM. */
+IMGO_API int imgo_hub_listen(struct imgo_hub *hub, const char *address, enum imgo_hub_kind kind, int *port,
+	struct imgo_error *error);
+
+/* Stops accepting; connections stay. */
+IMGO_API void imgo_hub_stop_listening(struct imgo_hub *hub);
+
+/* Takes over a connected, non-blocking stream socket as if it had been accepted; the hub closes it, also on error.
+ * Errors: IMGO_ELIMIT, IMGO_ENOMEM. */
+IMGO_API int imgo_hub_adopt_fd(struct imgo_hub *hub, int fd, enum imgo_hub_kind kind);
+
+/* Answers on_auth. Errors: IMGO_ESTALE, IMGO_EINVAL (user, rooms), IMGO_ENOMEM (the client is closed: come again). */
+IMGO_API int imgo_hub_auth_finish(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_grant *grant);
+IMGO_API int imgo_hub_auth_refuse(struct imgo_hub *hub, struct imgo_conn conn, enum imgo_close why); /* IMGO_ESTALE */
+
+/* Sends messages, in order, to one connection, all of a user's, a room's, or everybody's. messages are borrowed (the hub
+ * takes references as needed). imgo_hub_send: 0, IMGO_ESTALE, IMGO_ELIMIT (it was slow and is being closed), IMGO_ENOMEM.
+ * The others return the number of connections it goes to (those that are then found slow are counted and closed), or
+ * IMGO_ENOMEM. A walk over more than walk_slice connections goes on in later turns, in order with what follows. */
+IMGO_API int imgo_hub_send(struct imgo_hub *hub, struct imgo_conn conn, struct imgo_msg *const *messages, size_t n);
+IMGO_API int imgo_hub_send_user(struct imgo_hub *hub, struct imgo_str user, struct imgo_msg *const *messages, size_t n);
+IMGO_API int imgo_hub_send_room(struct imgo_hub *hub, struct imgo_str room, struct imgo_msg *const *messages, size_t n);
+IMGO_API int imgo_hub_broadcast(struct imgo_hub *hub, struct imgo_msg *const *messages, size_t n);
+
+/* Sends one packet of the server's own to one connection (say a control operation). Errors as imgo_hub_send. */
+IMGO_API int imgo_hub_reply(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_packet *packet);
+
+/* Rooms of a logged-in connection. A connection may be in rooms_max of them (IMGO_ELIMIT); joining twice is fine.
+ * Errors also: IMGO_ESTALE, IMGO_EINVAL (key), IMGO_ENOMEM. */
+IMGO_API int imgo_hub_join(struct imgo_hub *hub, struct imgo_conn conn, struct imgo_str room);
+IMGO_API int imgo_hub_leave(struct imgo_hub *hub, struct imgo_conn conn, struct imgo_str room);
+/* Fills out with up to max of its rooms, which live until the next change; returns how many it is in, or IMGO_ESTALE. */
+IMGO_API int imgo_hub_rooms(struct imgo_hub *hub, struct imgo_conn conn, struct imgo_str *out, size_t max);
+
+/* Flushes what is queued as far as the socket takes it, tells the peer why, closes. Errors: IMGO_ESTALE. */
+IMGO_API int imgo_hub_close(struct imgo_hub *hub, struct imgo_conn conn, enum imgo_close why);
+
+/* The grant's data of a connection, NULL when it is gone or not logged in; and the user. */
+IMGO_API void *imgo_hub_data(struct imgo_hub *hub, struct imgo_conn conn);
+IMGO_API struct imgo_str imgo_hub_user(struct imgo_hub *hub, struct imgo_conn conn);
+
+/*
+ * How far the bytes have come. *queued: all bytes ever given to this connection, so right after a send it is the end of
+ * that message. *acknowledged: how many of them the peer's TCP has acknowledged (written less SIOCOUTQ; Linux).
+ * Either may be NULL; NULL for acknowledged saves a system call. Errors: IMGO_ESTALE, IMGO_ENOTSUP.
+ */
+IMGO_API int imgo_hub_position(struct imgo_hub *hub, struct imgo_conn conn, uint64_t *queued, uint64_t *acknowledged);
+
+struct imgo_hub_counts {
+	uint32_t connections, authenticated, rooms, users;
+};
+IMGO_API void imgo_hub_counts(struct imgo_hub *hub, struct imgo_hub_counts *out);
+/* Connections in that room. */
+IMGO_API uint32_t imgo_hub_room_size(struct imgo_hub *hub, struct imgo_str room);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
