@@ -70,7 +70,7 @@ IMGO_API int imgo_bus_subscribe(struct imgo_bus_consumer **out, struct imgo_bus 
 	const char *group, const struct imgo_bus_consumer_ops *ops, void *user);
 IMGO_API void imgo_bus_unsubscribe(struct imgo_bus_consumer *consumer);
 IMGO_API int imgo_bus_fetch(struct imgo_bus_consumer *consumer, uint32_t partition, uint64_t from, size_t records_max,
-	size_t bytes_max, imgo_bus_fetch_cb *cb, void *user);
+	size_t bytes_max, unsigned wait_ms, imgo_bus_fetch_cb *cb, void *user);
 IMGO_API void imgo_bus_done(struct imgo_bus_consumer *consumer, uint32_t partition, uint64_t next);
 IMGO_API void imgo_bus_released(struct imgo_bus_consumer *consumer, uint32_t partition);
 

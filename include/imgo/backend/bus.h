@@ -44,7 +44,8 @@ struct imgo_bus_record {
 
 /* All records of a produce_many ended, each with its err. err: 0, or the first that is not. */
 typedef void imgo_bus_produce_cb(int err, void *user);
-/* records[0..n) in order of offset, n > 0; or err < 0 and n == 0: IMGO_ECANCELED (revoked, torn down). next: the offset to
+/* records[0..n) in order of offset, n > 0; or err < 0 and n == 0: IMGO_ETIMEDOUT (nothing came),
+ * IMGO_ECANCELED (revoked, torn down). next: the offset to
  * fetch from after these. */
 typedef void imgo_bus_fetch_cb(int err, const struct imgo_bus_record *records, size_t n, uint64_t next, void *user);
 /* first: offset of the first record with at_ms >= the time asked for (== end when there is none); begin: the oldest
@@ -73,9 +74,10 @@ struct imgo_bus_ops {
 	int (*subscribe)(void *impl, enum imgo_topic topic, const char *group, const struct imgo_bus_consumer_ops *ops,
 		void *user, void **consumer);
 	void (*unsubscribe)(void *consumer); /* leaves the group; revoked() is not called; done() so far is committed */
-	/* Waits until there is at least one record at or after `from`. At most records_max and bytes_max (at least one). */
+	/* Waits until there is at least one record at or after `from`, or wait_ms have passed (IMGO_ETIMEDOUT, n == 0: a
+	 * consumer looks at its markers between fetches). At most records_max and bytes_max (at least one record). */
 	int (*fetch)(void *consumer, uint32_t partition, uint64_t from, size_t records_max, size_t bytes_max,
-		imgo_bus_fetch_cb *cb, void *user);
+		unsigned wait_ms, imgo_bus_fetch_cb *cb, void *user);
 	void (*done)(void *consumer, uint32_t partition, uint64_t next); /* all below next are finished; committed ≤ 1 s */
 	void (*released)(void *consumer, uint32_t partition);
 	int (*query)(void *impl, enum imgo_topic topic, uint32_t partition, uint64_t since_ms, imgo_bus_query_cb *cb,
