@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The HTTP API of a logic (COMPATIBILITY.md §3): imgo's /1/... calls, over a strict subset of HTTP/1.1 with keep-alive,
+ * pipelining, absolute deadlines and everything bounded.
+ */
+#ifndef IMGO_HTTP_H
+#define IMGO_HTTP_H
+
+#include <imgo/push.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct imgo_http;
+
+struct imgo_http_options {
+	size_t size;
+	struct imgo_push *push;      /* borrowed, mandatory */
+	const char *listen;          /* the API; default "127.0.0.1:7172" */
+	const char *store_listen;    /* the original's store port: /1/msg/get; NULL: none; default "127.0.0.1:8099" */
+	/* Required as "Authorization: Bearer <key>" in every call when it is set, compared in constant time. Without one only
+	 * loopback addresses are accepted (IMGO_EINVAL otherwise). */
+	const char *api_key;
+	uint32_t connections_max;    /* default 4,096 */
+	uint32_t pipeline_max;       /* requests of a connection that wait for their answer; default 64 */
+	uint32_t requests_max;       /* of one connection, then it is closed after the answer; default 0: no maximum */
+	uint64_t request_timeout_ms; /* from the first byte of a request to its last, absolute; default 10,000 */
+	uint64_t idle_timeout_ms;    /* between requests; default 60,000 */
+	size_t body_max_bytes;       /* default 1 MiB; pushs with many users needs it */
+	void *reserved;
+};
+#define IMGO_HTTP_OPTIONS_INIT \
+	{sizeof(struct imgo_http_options), NULL, "127.0.0.1:7172", "127.0.0.1:8099", NULL, 4096, 64, 0, 10000, 60000, 1024 * 1024, NULL}
+
+/* Listens when it returns. Errors: IMGO_EINVAL (an address that is not loopback without a key), IMGO_EIO, IMGO_ENOMEM. */
+IMGO_API int imgo_http_new(struct imgo_http **out, struct imgo_loop *loop, const struct imgo_http_options *options,
+	struct imgo_error *error);
+/* Stops accepting, answers what is under way, closes; done(user) then or after deadline_ms. */
+IMGO_API void imgo_http_stop(struct imgo_http *http, uint64_t deadline_ms, void (*done)(void *user), void *user);
+IMGO_API void imgo_http_free(struct imgo_http *http);
+IMGO_API void imgo_http_ports(const struct imgo_http *http, int *api, int *store);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
