@@ -99,7 +99,7 @@ static inline bool imgo_session_id_eq(struct imgo_session_id a, struct imgo_sess
 /*
  * The partition of a user (or of any other key), 0 .. partitions - 1. This is the one published hash by which bus,
  * router and store are sharded: 32-bit FNV-1a over the bytes, then the finalizer of MurmurHash3 (fmix32), modulo
- * the number of partitions. Any thread. Test vectors: tests/unit/test_hash.c.
+ * the number of partitions. Any thread. Test vectors: tests/unit/test_base_hash.c.
  */
 IMGO_API uint32_t imgo_partition(struct imgo_str key, uint32_t partitions);
 

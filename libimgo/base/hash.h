@@ -7,6 +7,7 @@
 
 uint64_t imgo__siphash(uint64_t k0, uint64_t k1, const void *p, size_t len); /* SipHash-2-4 */
 uint32_t imgo__crc32c(uint32_t crc, const void *p, size_t len);              /* Castagnoli; start with 0 */
+uint32_t imgo__crc32c_software(uint32_t crc, const void *p, size_t len);     /* the same by tables; for the test */
 
 #define IMGO__SHA256_LEN 32
 int imgo__sha256(const void *p, size_t len, uint8_t out[IMGO__SHA256_LEN]); /* IMGO_ENOMEM */

@@ -19,6 +19,7 @@ typedef struct imgo_str imgo__map_key_fn(const struct imgo__map_node *node);
 struct imgo__map {
 	struct imgo__map_node **buckets;
 	size_t n, mask; /* nodes; buckets - 1 (buckets NULL: none yet) */
+	size_t empty;   /* all buckets below are empty */
 	imgo__map_key_fn *key;
 	uint64_t k0, k1; /* SipHash key */
 };

@@ -15,6 +15,10 @@ void *imgo__regrow(void *p, size_t n, size_t size); /* realloc of an array, NULL
 char *imgo__strdup(const char *cstr);
 char *imgo__strndup(const void *p, size_t len); /* NUL-terminated copy */
 
+/* For tests, in every build: the allocation after the next n fails, once; n < 0 disarms. Returns what was left of the
+ * last such order: -1 when it has struck (or there was none), so a test can count n up until it strikes no more. */
+long imgo__mem_fail_after(long n);
+
 /*
  * An arena: many small allocations freed at once. Used for the results of one call and for decoded messages.
  * Zero-initialise it; the first allocation takes memory.
@@ -26,7 +30,7 @@ struct imgo__arena {
 };
 void *imgo__arena_alloc(struct imgo__arena *arena, size_t size); /* 16-aligned, uninitialised, NULL when out of memory */
 void *imgo__arena_zalloc(struct imgo__arena *arena, size_t n, size_t size);
-/* Copies s into the arena. *ok is cleared on failure (never set), so that many copies need one check. */
+/* Copies s into the arena, with a NUL behind it. *ok is cleared on failure (never set), so that many copies need one check. */
 struct imgo_str imgo__arena_str(struct imgo__arena *arena, struct imgo_str s, bool *ok);
 void imgo__arena_free(struct imgo__arena *arena); /* everything; the arena may be used again */
 

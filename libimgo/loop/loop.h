@@ -12,6 +12,7 @@
 #ifndef IMGO__LOOP_LOOP_H
 #define IMGO__LOOP_LOOP_H
 
+#include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -19,6 +20,7 @@
 #include <imgo/log.h>
 #include <imgo/loop.h>
 #include <imgo/stats.h>
+#include <imgo/types.h>
 
 #include "base/list.h"
 
@@ -28,9 +30,12 @@ enum { IMGO__READ = 1, IMGO__WRITE = 2 };
 struct imgo__io;
 typedef void imgo__io_fn(struct imgo_loop *loop, struct imgo__io *io, int events);
 
-/* Watches one descriptor, level-triggered. 48 bytes: the storage is the backend's. Embed it; container_of finds you. */
+/* Watches one descriptor, level-triggered. 56 bytes, of which `opaque` and `events` are the backend's (laid out so
+ * that an ev_io fits over the first 48). Embed it; container_of finds you. */
 struct imgo__io {
-	void *opaque[6];
+	void *opaque[5];
+	int fd, events;
+	imgo__io_fn *fn;
 };
 
 void imgo__io_init(struct imgo__io *io, imgo__io_fn *fn, int fd); /* not watching yet */
@@ -48,7 +53,8 @@ struct imgo__timer {
 };
 
 void imgo__timer_init(struct imgo__timer *timer, imgo__timer_fn *fn);
-void imgo__timer_start(struct imgo_loop *loop, struct imgo__timer *timer, uint64_t delay_ms); /* again: moves it */
+/* Fires delay_ms from now, rounded up to the next millisecond, never in this turn. Started again: moves. */
+void imgo__timer_start(struct imgo_loop *loop, struct imgo__timer *timer, uint64_t delay_ms);
 void imgo__timer_stop(struct imgo_loop *loop, struct imgo__timer *timer); /* harmless when not started */
 bool imgo__timer_active(const struct imgo__timer *timer);
 
@@ -73,8 +79,8 @@ void imgo__mail_send(struct imgo_loop *loop, struct imgo__mail *mail); /* any th
 /* ---- blocking work: a bounded pool of threads that belongs to one loop ---- */
 struct imgo__pool;
 struct imgo__work {
-	struct imgo__mail mail;
-	struct imgo__work *next;
+	struct imgo__pool *pool; /* the pool's own */
+	struct imgo__work *next; /* the pool's own */
 	void (*run)(struct imgo__work *work, void *thread);       /* on a worker thread */
 	void (*done)(struct imgo_loop *loop, struct imgo__work *work); /* on the loop's thread, always, exactly once */
 	bool canceled; /* set when `run` never ran because the pool was freed first */
@@ -90,7 +96,8 @@ struct imgo__pool_options {
 	const char *name; /* of the threads, up to 15 characters */
 };
 int imgo__pool_new(struct imgo__pool **out, struct imgo_loop *loop, const struct imgo__pool_options *options);
-int imgo__pool_submit(struct imgo__pool *pool, struct imgo__work *work); /* loop's thread. IMGO_ELIMIT */
+/* Loop's thread. IMGO_ELIMIT; IMGO_ECANCELED inside imgo__pool_free. */
+int imgo__pool_submit(struct imgo__pool *pool, struct imgo__work *work);
 /* Waits for running jobs, runs every pending `done` (canceled set for those never run), joins. */
 void imgo__pool_free(struct imgo__pool *pool);
 
@@ -141,7 +148,9 @@ struct imgo__loop_ops {
 	uint64_t (*wall_ms)(struct imgo_loop *loop);
 	void (*random)(struct imgo_loop *loop, void *out, size_t len);
 	void (*io_set)(struct imgo_loop *loop, struct imgo__io *io, int events);
+	void (*keep)(struct imgo_loop *loop, int delta); /* may be NULL: +1 a job began that must end, -1 it did */
 	int (*pool_submit)(struct imgo_loop *loop, struct imgo__pool *pool, struct imgo__work *work); /* NULL: threads */
+	void (*pool_gone)(struct imgo_loop *loop, struct imgo__pool *pool); /* with pool_submit only */
 	/* sockets: as the imgo__sock_* functions */
 	int (*listen)(struct imgo_loop *, const struct imgo__addr *, int backlog, bool reuse_port, int *fd);
 	int (*accept)(struct imgo_loop *, int listen_fd, int *fd, struct imgo__addr *peer);

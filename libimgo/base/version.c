@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+#include <imgo/version.h>
+
+const char *imgo_version(void)
+{
+	return IMGO_VERSION;
+}
