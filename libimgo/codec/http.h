@@ -8,6 +8,8 @@
 #ifndef IMGO__CODEC_HTTP_H
 #define IMGO__CODEC_HTTP_H
 
+#include <sys/types.h>
+
 #include <imgo/types.h>
 
 #define IMGO__HTTP_HEADERS_MAX 64
@@ -33,18 +35,20 @@ struct imgo__http_limits {
 
 /*
  * Parses one request head at the start of data (all strings point into it). Returns > 0: length of the head, body
- * follows; 0: incomplete (never when len >= head_max); < 0: IMGO_EPROTO, and *status is the code to answer with (400, 405?,
- * 413, 414, 417, 431, 501, 505) before closing. What is surely wrong is refused as soon as its line is complete.
+ * follows; 0: incomplete (never when len >= head_max); < 0: IMGO_EPROTO, and *status is the code to answer with (400, 413,
+ * 414, 417, 431, 501, 505) before closing. What is surely wrong is refused as soon as its line is complete.
  */
 ssize_t imgo__http_decode(const uint8_t *data, size_t len, const struct imgo__http_limits *limits,
 	struct imgo__http_request *out, int *status);
 
 /* First header of that name (case-insensitive), or a str with p == NULL. */
 struct imgo_str imgo__http_header(const struct imgo__http_request *request, const char *name);
+unsigned imgo__http_header_count(const struct imgo__http_request *request, const char *name);
 
 struct imgo__arena;
 /* Value of `name` in a query string or form body, percent- and plus-decoded into the arena. IMGO_ENOTFOUND; IMGO_EINVAL: a
- * broken escape, or NUL in the value. first: the first of several; imgo__http_params: all, up to max. */
+ * broken escape, or NUL in the value; IMGO_ENOMEM. first: the first of several; imgo__http_params: all, up to max (none:
+ * 0 and *n == 0). Names may be percent-encoded too; pairs are separated by & only. */
 int imgo__http_param(struct imgo__arena *arena, struct imgo_str form, const char *name, struct imgo_str *out);
 int imgo__http_params(struct imgo__arena *arena, struct imgo_str form, const char *name, struct imgo_str *out, size_t max,
 	size_t *n); /* IMGO_ELIMIT: more than max */

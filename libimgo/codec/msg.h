@@ -9,7 +9,7 @@
  * How a connection wants its pushes:
  *   TCP1   16-byte header, ver 0, seq 0 (imgo, TCP)                     JSON1  WebSocket text frame, array of objects
  *   TCPG   the same with ver 1 (goim v2 on TCP)                         BING   binary frame with one op-9 packet
- *   TCP2   header of 28 bytes with epoch and id, ver 2 (DESIGN.md §4)   JSON2  with "epoch" and "id" strings
+ *   TCP2   header of 28 bytes with epoch and id, ver 2 (DESIGN.md §4)   JSON2  with "epoch":7,"id":"42"
  *   BIN2   TCP2 inside op 9 of BING
  * A message without id is encoded for version 2 as for version 1.
  */

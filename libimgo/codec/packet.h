@@ -6,6 +6,8 @@
 #ifndef IMGO__CODEC_PACKET_H
 #define IMGO__CODEC_PACKET_H
 
+#include <sys/types.h>
+
 #include <imgo/types.h>
 
 #define IMGO__PACKET_HEADER 16
@@ -30,7 +32,8 @@ struct imgo__packet {
 	int32_t op;
 	int32_t seq;
 	struct imgo_id id; /* has_id only */
-	struct imgo_str body; /* into the caller's bytes, or the JSON decoder's arena */
+	struct imgo_str body; /* into the caller's bytes */
+	bool quoted; /* JSON only: body is the inside of a JSON string, escapes as sent; written back as it is */
 };
 
 /*
@@ -49,12 +52,14 @@ size_t imgo__packet_header(const struct imgo__packet *packet, uint8_t out[IMGO__
  * are 0 and the body is empty (B19). body of out is the raw JSON text of "body", outer quotes of a string stripped
  * (for a token: escapes are not interpreted, as in the original). Version 2: "epoch" number and "id" string set has_id.
  * `text` must be valid UTF-8; strict JSON, depth ≤ 16, an object; duplicate keys, wrong types, integers that do not
- * fit, and trailing bytes are IMGO_EPROTO. out->body points into text. No allocation.
+ * fit, and trailing bytes are IMGO_EPROTO. Other fields are ignored, and so are "epoch" and "id" that are not ours
+ * (ver below 2 and op not 18). out->body points into text. No allocation.
  */
 int imgo__packet_decode_json(struct imgo_str text, struct imgo__packet *out);
 
 struct imgo__buf;
-/* Appends {"ver":…,"op":…,"seq":…,"body":…}: key order as written, body embedded as imgo__msg_encode does. */
+/* Appends {"ver":…,"op":…,"seq":…,"body":…}, and with has_id ,"epoch":…,"id":"…" at its end: key order as written, body
+ * embedded as imgo__msg_encode does. IMGO_ENOMEM. */
 int imgo__packet_encode_json(struct imgo__buf *out, const struct imgo__packet *packet);
 
 #endif
