@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What travels on the bus (Kafka): one msgpack array a record, version first, so that programs in other languages can
- * produce and consume it. Golden vectors: tests/unit/test_envelope.c; the format: docs/envelope.md.
+ * produce and consume it. Golden vectors: tests/unit/test_codec_envelope.c; the format: docs/envelope.md.
  *
  *   [1, kind, msgid bin16, at_ms, op, body bin, targets, room]
  *

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The envelope. Decoding goes over the record twice with the same code: the first pass has no memory to fill, checks
- * everything and counts; only a record that is valid to its end gets an allocation, of exactly what was counted; the
- * second pass fills it. So a record's claims about its own size never decide how much memory is taken.
+ * The envelope. Decoding goes over the record twice with the same code: the first pass has no memory to fill,
+ * checks everything and counts; only a record that is valid to its end gets an allocation, of exactly what
+ * was counted; the second pass fills it. So a record's claims about its own size never decide how much memory
+ * is taken.
  */
 #include <imgo/envelope.h>
 
@@ -27,11 +28,13 @@ static bool shape_valid(const struct imgo_envelope *e)
 
 static bool sizes_valid(const struct imgo_envelope *e)
 {
-	if (e->body.len > IMGO_BODY_MAX || e->room.len > IMGO_ROOM_MAX || e->ntargets > IMGO_ENVELOPE_TARGETS_MAX)
+	if (e->body.len > IMGO_BODY_MAX || e->room.len > IMGO_ROOM_MAX ||
+		e->ntargets > IMGO_ENVELOPE_TARGETS_MAX)
 		return false;
 	for (size_t i = 0; i < e->ntargets; i++) {
 		const struct imgo_envelope_target *t = &e->targets[i];
-		if (t->user.len == 0 || t->user.len > IMGO_USER_MAX || t->nsessions > IMGO_ENVELOPE_SESSIONS_MAX)
+		if (t->user.len == 0 || t->user.len > IMGO_USER_MAX ||
+			t->nsessions > IMGO_ENVELOPE_SESSIONS_MAX)
 			return false;
 	}
 	return true;
@@ -168,7 +171,8 @@ int imgo_envelope_decode(struct imgo_envelope **out, const void *data, size_t le
 	rc = read_record(&mp, &first, &sink);
 	if (rc)
 		return rc;
-	block = imgo__alloc(sizeof *block + sink.nsessions * sizeof *sink.sessions + sink.ntargets * sizeof *sink.targets);
+	block = imgo__alloc(sizeof *block + sink.nsessions * sizeof *sink.sessions +
+			    sink.ntargets * sizeof *sink.targets);
 	if (!block)
 		return IMGO_ENOMEM;
 	sink.sessions = block->sessions;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * HTTP heads. The parser keeps no state: it is given the head from its first byte each time and goes through it line by
- * line. It never looks beyond head_max, and it judges each complete line before the next, so what it answers depends on
- * the bytes only and not on how they arrived. The one thing it judges in an incomplete line is a target that is too long.
+ * HTTP heads. The parser keeps no state: it is given the head from its first byte each time and goes through
+ * it line by line. It never looks beyond head_max, and it judges each complete line before the next, so what
+ * it answers depends on the bytes only and not on how they arrived. The one thing it judges in an incomplete
+ * line is a target that is too long.
  *
- * Strictness is the point: wherever two parsers (ours and a proxy's) could disagree about where a message ends, the
- * request is refused. Hence one Content-Length of digits, no Transfer-Encoding, no folding, no bare LF, no second Host.
+ * Strictness is the point: wherever two parsers (ours and a proxy's) could disagree about where a message
+ * ends, the request is refused. Hence one Content-Length of digits, no Transfer-Encoding, no folding, no bare
+ * LF, no second Host.
  */
 #include "codec/http.h"
 
@@ -30,8 +32,8 @@ static int check_target(struct imgo_str target, size_t target_max)
 
 static int read_version(struct imgo_str s, bool *http10)
 {
-	bool shaped = s.len == 8 && memcmp(s.p, "HTTP/", 5) == 0 && s.p[5] >= '0' && s.p[5] <= '9' && s.p[6] == '.' &&
-		s.p[7] >= '0' && s.p[7] <= '9';
+	bool shaped = s.len == 8 && memcmp(s.p, "HTTP/", 5) == 0 && s.p[5] >= '0' && s.p[5] <= '9' &&
+		      s.p[6] == '.' && s.p[7] >= '0' && s.p[7] <= '9';
 
 	if (!shaped)
 		return 400;
@@ -52,7 +54,8 @@ static void split_target(struct imgo__http_request *out)
 }
 
 /* Returns 0 or a status. An incomplete line is judged as far as its target. */
-static int read_request_line(struct imgo_str line, bool complete, size_t target_max, struct imgo__http_request *out)
+static int read_request_line(
+	struct imgo_str line, bool complete, size_t target_max, struct imgo__http_request *out)
 {
 	const char *space = line.len ? memchr(line.p, ' ', line.len) : NULL;
 	int status;
@@ -174,7 +177,8 @@ ssize_t imgo__http_decode(const uint8_t *data, size_t len, const struct imgo__ht
 	struct imgo__http_request *out, int *status)
 {
 	bool full = len >= limits->head_max;
-	struct imgo__http_lines lines = {(const char *)data, (const char *)data + (full ? limits->head_max : len)};
+	struct imgo__http_lines lines = {
+		(const char *)data, (const char *)data + (full ? limits->head_max : len)};
 	struct framing f = {0};
 	struct imgo_str line;
 	int complete = imgo__http_line(&lines, &line);
@@ -221,7 +225,8 @@ static bool read_status_line(struct imgo_str line, int *status, bool *http10)
 
 	if (line.len < 12 || read_version(imgo_strn(line.p, 8), http10) || line.p[8] != ' ')
 		return false;
-	if (imgo__http_number(imgo_strn(line.p + 9, 3), 999, &code) || code < 100 || (line.len > 12 && line.p[12] != ' '))
+	if (imgo__http_number(imgo_strn(line.p + 9, 3), 999, &code) || code < 100 ||
+		(line.len > 12 && line.p[12] != ' '))
 		return false;
 	*status = (int)code;
 	return true;
@@ -256,14 +261,34 @@ const char *imgo__http_reason(int status)
 		int status;
 		const char *reason;
 	} reasons[] = {
-		{100, "Continue"}, {101, "Switching Protocols"}, {200, "OK"}, {201, "Created"}, {202, "Accepted"},
-		{204, "No Content"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"},
-		{405, "Method Not Allowed"}, {408, "Request Timeout"}, {409, "Conflict"}, {411, "Length Required"},
-		{413, "Content Too Large"}, {414, "URI Too Long"}, {415, "Unsupported Media Type"},
-		{417, "Expectation Failed"}, {422, "Unprocessable Content"}, {426, "Upgrade Required"},
-		{429, "Too Many Requests"}, {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"},
-		{501, "Not Implemented"}, {503, "Service Unavailable"}, {504, "Gateway Timeout"},
-		{505, "HTTP Version Not Supported"}, {507, "Insufficient Storage"},
+		{100, "Continue"},
+		{101, "Switching Protocols"},
+		{200, "OK"},
+		{201, "Created"},
+		{202, "Accepted"},
+		{204, "No Content"},
+		{400, "Bad Request"},
+		{401, "Unauthorized"},
+		{403, "Forbidden"},
+		{404, "Not Found"},
+		{405, "Method Not Allowed"},
+		{408, "Request Timeout"},
+		{409, "Conflict"},
+		{411, "Length Required"},
+		{413, "Content Too Large"},
+		{414, "URI Too Long"},
+		{415, "Unsupported Media Type"},
+		{417, "Expectation Failed"},
+		{422, "Unprocessable Content"},
+		{426, "Upgrade Required"},
+		{429, "Too Many Requests"},
+		{431, "Request Header Fields Too Large"},
+		{500, "Internal Server Error"},
+		{501, "Not Implemented"},
+		{503, "Service Unavailable"},
+		{504, "Gateway Timeout"},
+		{505, "HTTP Version Not Supported"},
+		{507, "Insufficient Storage"},
 	};
 
 	for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {

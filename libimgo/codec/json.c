@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A recursive-descent scanner of RFC 8259 that says how long a value is and keeps nothing. It recurses once for each
- * array or object, and never deeper than IMGO__JSON_DEPTH_MAX, so its stack is bounded whatever the text says. Every
- * byte is looked at once.
+ * A recursive-descent scanner of RFC 8259 that says how long a value is and keeps nothing. It recurses once
+ * for each array or object, and never deeper than IMGO__JSON_DEPTH_MAX, so its stack is bounded whatever the
+ * text says. Every byte is looked at once.
  */
 #include "codec/json.h"
 
@@ -68,7 +68,9 @@ static int take_hex4(struct scan *s)
 		return -1;
 	for (int i = 0; i < 4; i++) {
 		char c = *s->at++;
-		int digit = c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+		int digit = c >= '0' && c <= '9'                     ? c - '0'
+			    : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+								     : -1;
 		if (digit < 0)
 			return -1;
 		value = value << 4 | digit;

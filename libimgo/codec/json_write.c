@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing JSON. What can be copied is copied in runs, not byte by byte, because message bodies go through here (once a
- * message and dialect). Each writer restores the buffer's length when memory runs out.
+ * Writing JSON. What can be copied is copied in runs, not byte by byte, because message bodies go through
+ * here (once a message and dialect). Each writer restores the buffer's length when memory runs out.
  */
 #include "base/buf.h"
 #include "codec/json.h"
@@ -68,7 +68,8 @@ static int quote_control(struct imgo__buf *out, uint8_t c)
 	return imgo__buf_append(out, escape, 6);
 }
 
-/* One sequence of UTF-8 at p, or U+FFFD for the longest start of one. *used: the bytes it stands for, at least one. */
+/* One sequence of UTF-8 at p, or U+FFFD for the longest start of one. *used: the bytes it stands for, at
+ * least one. */
 static int quote_multibyte(struct imgo__buf *out, const uint8_t *p, size_t len, size_t *used)
 {
 	uint32_t state = 0;
@@ -147,7 +148,8 @@ static size_t put_utf8(uint8_t *p, uint32_t c)
 	return 4;
 }
 
-/* The escape at p, which starts with a backslash and is valid. Returns the bytes written; *used: the bytes read. */
+/* The escape at p, which starts with a backslash and is valid. Returns the bytes written; *used: the bytes
+ * read. */
 static size_t unescape(uint8_t *out, const char *p, size_t *used)
 {
 	static const char names[] = "b\bf\fn\nr\rt\t";

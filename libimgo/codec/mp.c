@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * MessagePack. The reading cursor never trusts a count: a length must fit into the bytes that remain, and so must an
- * array's elements, of which each takes at least one byte. So the work and the memory of a decoder are bounded by the
- * size of its input. After a failure `at` is `end`, and every further read fails at once and returns 0.
+ * MessagePack. The reading cursor never trusts a count: a length must fit into the bytes that remain, and so
+ * must an array's elements, of which each takes at least one byte. So the work and the memory of a decoder
+ * are bounded by the size of its input. After a failure `at` is `end`, and every further read fails at once
+ * and returns 0.
  */
 #include "codec/mp.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The packet of the TCP dialects. What the first bytes say is judged as soon as they are there, in the order of the
- * bytes, so that the verdict does not depend on how the stream was cut: 4 bytes give the total, 6 the header's length.
+ * The packet of the TCP dialects. What the first bytes say is judged as soon as they are there, in the order
+ * of the bytes, so that the verdict does not depend on how the stream was cut: 4 bytes give the total, 6 the
+ * header's length.
  */
 #include "codec/packet.h"
 
@@ -35,7 +36,8 @@ static int check(const uint8_t *data, size_t len, size_t body_max)
 	return too_long(total, header, body_max) ? IMGO_ELIMIT : 0;
 }
 
-ssize_t imgo__packet_decode(const uint8_t *data, size_t len, size_t body_max, struct imgo__packet *out, size_t *need)
+ssize_t imgo__packet_decode(
+	const uint8_t *data, size_t len, size_t body_max, struct imgo__packet *out, size_t *need)
 {
 	int rc = check(data, len, body_max);
 	size_t header;

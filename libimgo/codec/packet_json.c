@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The JSON form of a packet. The text is first checked whole, then its members are walked, and each known one is noted
- * as a piece of the text; only then is anything interpreted, because what a member means depends on others (an "id" of a
- * version 1 client is not ours) and members come in any order.
+ * The JSON form of a packet. The text is first checked whole, then its members are walked, and each known one
+ * is noted as a piece of the text; only then is anything interpreted, because what a member means depends on
+ * others (an "id" of a version 1 client is not ours) and members come in any order.
  */
 #include "codec/packet.h"
 
@@ -135,7 +135,8 @@ int imgo__packet_decode_json(struct imgo_str text, struct imgo__packet *out)
 
 	if (walk(text, members))
 		return IMGO_EPROTO;
-	if (!parse_int(members[VER], 0, UINT16_MAX, &ver) || !parse_int(members[OP], INT32_MIN, INT32_MAX, &op) ||
+	if (!parse_int(members[VER], 0, UINT16_MAX, &ver) ||
+		!parse_int(members[OP], INT32_MIN, INT32_MAX, &op) ||
 		!parse_int(members[SEQ], INT32_MIN, INT32_MAX, &seq))
 		return IMGO_EPROTO;
 	*out = (struct imgo__packet){
@@ -155,21 +156,22 @@ int imgo__packet_decode_json(struct imgo_str text, struct imgo__packet *out)
 
 static int encode(struct imgo__buf *out, const struct imgo__packet *packet)
 {
-	int rc = imgo__buf_printf(out, "{\"ver\":%u,\"op\":%" PRId32 ",\"seq\":%" PRId32 ",\"body\":", packet->ver,
-		packet->op, packet->seq);
+	int rc = imgo__buf_printf(out,
+		"{\"ver\":%u,\"op\":%" PRId32 ",\"seq\":%" PRId32 ",\"body\":", packet->ver, packet->op,
+		packet->seq);
 
 	if (rc)
 		return rc;
 	if (packet->quoted)
 		rc = imgo__buf_append(out, "\"", 1) || imgo__buf_str(out, packet->body) ||
-			imgo__buf_append(out, "\"", 1);
+		     imgo__buf_append(out, "\"", 1);
 	else
 		rc = imgo__json_embed(out, packet->body);
 	if (rc)
 		return rc;
 	if (packet->has_id)
-		return imgo__buf_printf(
-			out, ",\"epoch\":%" PRIu32 ",\"id\":\"%" PRIu64 "\"}", packet->id.epoch, packet->id.id);
+		return imgo__buf_printf(out, ",\"epoch\":%" PRIu32 ",\"id\":\"%" PRIu64 "\"}",
+			packet->id.epoch, packet->id.id);
 	return imgo__buf_append(out, "}", 1);
 }
 

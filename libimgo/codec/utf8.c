@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * UTF-8 (RFC 3629), one byte at a time. Between two bytes of a sequence the state is what the next byte must be: the
- * number of bytes still to come, and the lowest and highest value allowed for the next one (which is how overlong
- * forms, surrogates and values above U+10FFFF are refused at the first byte that shows them). Between sequences it is
- * 0, and then eight ASCII bytes are taken at once.
+ * UTF-8 (RFC 3629), one byte at a time. Between two bytes of a sequence the state is what the next byte must
+ * be: the number of bytes still to come, and the lowest and highest value allowed for the next one (which is
+ * how overlong forms, surrogates and values above U+10FFFF are refused at the first byte that shows them).
+ * Between sequences it is 0, and then eight ASCII bytes are taken at once.
  */
 #include "codec/json.h"
 

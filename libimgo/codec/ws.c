@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Frames of RFC 6455. A frame is taken only when it is complete, so the payload of an unfragmented message stays where
- * it was received, unmasked in place. Everything that can be known earlier is judged earlier, in the order of the
- * bytes: the first byte (RSV, opcode, order), the second (mask, control frames), the length, and the UTF-8 of text as
- * far as it has come. ws->checked remembers how far, so that a frame arriving byte by byte is not read again each time.
+ * Frames of RFC 6455. A frame is taken only when it is complete, so the payload of an unfragmented message
+ * stays where it was received, unmasked in place. Everything that can be known earlier is judged earlier, in
+ * the order of the bytes: the first byte (RSV, opcode, order), the second (mask, control frames), the length,
+ * and the UTF-8 of text as far as it has come. ws->checked remembers how far, so that a frame arriving byte
+ * by byte is not read again each time.
  *
- * Invariant: between calls ws->utf8 is the state after the open message's complete frames and the first ws->checked
- * bytes of the frame at hand. Control frames touch neither.
+ * Invariant: between calls ws->utf8 is the state after the open message's complete frames and the first
+ * ws->checked bytes of the frame at hand. Control frames touch neither.
  */
 #include "codec/ws.h"
 
@@ -65,7 +66,8 @@ static bool read_length(struct frame *f, const uint8_t *data)
 	return short_len == 126 ? f->len > 125 : f->len > UINT16_MAX && f->len <= INT64_MAX;
 }
 
-/* > 0: the header is complete; 0: it needs f->header bytes; < 0 as imgo__ws_decode. room: for data payload. */
+/* > 0: the header is complete; 0: it needs f->header bytes; < 0 as imgo__ws_decode. room: for data payload.
+ */
 static int read_header(const struct imgo__ws *ws, bool server, const uint8_t *data, size_t len, size_t room,
 	struct frame *f, uint16_t *close_code)
 {
@@ -119,7 +121,8 @@ static bool peek_text(struct imgo__ws *ws, const struct frame *f, const uint8_t 
 
 static bool close_code_valid(uint16_t code)
 {
-	return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
+	return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
+	       (code >= 3000 && code <= 4999);
 }
 
 static int take_control(struct imgo__ws *ws, const struct frame *f, const uint8_t *payload,
@@ -142,8 +145,8 @@ static int take_control(struct imgo__ws *ws, const struct frame *f, const uint8_
 	return 0;
 }
 
-static int take_data(struct imgo__ws *ws, const struct frame *f, const uint8_t *payload, struct imgo__buf *message,
-	struct imgo__ws_event *event, uint16_t *close_code)
+static int take_data(struct imgo__ws *ws, const struct frame *f, const uint8_t *payload,
+	struct imgo__buf *message, struct imgo__ws_event *event, uint16_t *close_code)
 {
 	uint8_t op = f->op == IMGO__WS_CONT ? ws->message_op : f->op;
 	bool whole = f->fin && f->op != IMGO__WS_CONT;
@@ -183,7 +186,8 @@ ssize_t imgo__ws_decode(struct imgo__ws *ws, bool server, uint8_t *data, size_t 
 	*need = 1;
 	if (ws->closed)
 		return (ssize_t)len;
-	rc = read_header(ws, server, data, len, message_max > gathered ? message_max - gathered : 0, &f, close_code);
+	rc = read_header(
+		ws, server, data, len, message_max > gathered ? message_max - gathered : 0, &f, close_code);
 	*need = f.header + (size_t)f.len;
 	if (rc <= 0)
 		return rc;

@@ -16,9 +16,25 @@ static bool valid(struct imgo_str text, unsigned depth)
 static void accepts(void **state)
 {
 	static const char *const cases[] = {
-		"0", "-0", "1", "-12.50e+10", "0.1E-2", "1e400", "true", "false", "null", "\"\"", "\"a\"", "[]", "{}",
-		" [ 1 , { } ] \r\n\t", "{\"a\":1,\"a\":2}", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0000\\uABcd\"",
-		"\"\\ud83d\\ude00\"", "\"\x7f\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xf4\x8f\xbf\xbf\"", "[[[[1]]]]",
+		"0",
+		"-0",
+		"1",
+		"-12.50e+10",
+		"0.1E-2",
+		"1e400",
+		"true",
+		"false",
+		"null",
+		"\"\"",
+		"\"a\"",
+		"[]",
+		"{}",
+		" [ 1 , { } ] \r\n\t",
+		"{\"a\":1,\"a\":2}",
+		"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0000\\uABcd\"",
+		"\"\\ud83d\\ude00\"",
+		"\"\x7f\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xf4\x8f\xbf\xbf\"",
+		"[[[[1]]]]",
 	};
 
 	(void)state;
@@ -31,12 +47,67 @@ static void accepts(void **state)
 static void refuses(void **state)
 {
 	static const char *const cases[] = {
-		"", " ", "01", "-", "+1", ".5", "1.", "1e", "1e+", "0x10", "NaN", "Infinity", "-Infinity", "tru", "True",
-		"nul", "'a'", "\"", "\"a", "\"\\", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\ud800\"", "\"\\ud800x\"",
-		"\"\\ud800\\n\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "\"\t\"", "\"\n\"", "[", "]", "[1", "[1,", "[1,]",
-		"[,1]", "[1 2]", "{", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{1:1}", "{\"a\":1", "{\"a\" 1}", "[}",
-		"{]", "1 2", "[] []", "[[[[[1]]]]]", "/**/1", "\xEF\xBB\xBF" "1", "\v1", "\"\xc0\x80\"", "\"\xed\xa0\x80\"",
-		"\"\xf5\x80\x80\x80\"", "\"\xf4\x90\x80\x80\"", "\"\xe2\x82\"", "\"\xe2\x82", "\"\x80\"", "\xc3\xa9",
+		"",
+		" ",
+		"01",
+		"-",
+		"+1",
+		".5",
+		"1.",
+		"1e",
+		"1e+",
+		"0x10",
+		"NaN",
+		"Infinity",
+		"-Infinity",
+		"tru",
+		"True",
+		"nul",
+		"'a'",
+		"\"",
+		"\"a",
+		"\"\\",
+		"\"\\x\"",
+		"\"\\u12\"",
+		"\"\\u12g4\"",
+		"\"\\ud800\"",
+		"\"\\ud800x\"",
+		"\"\\ud800\\n\"",
+		"\"\\ud800\\u0041\"",
+		"\"\\udc00\"",
+		"\"\t\"",
+		"\"\n\"",
+		"[",
+		"]",
+		"[1",
+		"[1,",
+		"[1,]",
+		"[,1]",
+		"[1 2]",
+		"{",
+		"{\"a\"}",
+		"{\"a\":}",
+		"{\"a\":1,}",
+		"{a:1}",
+		"{1:1}",
+		"{\"a\":1",
+		"{\"a\" 1}",
+		"[}",
+		"{]",
+		"1 2",
+		"[] []",
+		"[[[[[1]]]]]",
+		"/**/1",
+		"\xEF\xBB\xBF[1]",
+		"\v1",
+		"\"\xc0\x80\"",
+		"\"\xed\xa0\x80\"",
+		"\"\xf5\x80\x80\x80\"",
+		"\"\xf4\x90\x80\x80\"",
+		"\"\xe2\x82\"",
+		"\"\xe2\x82",
+		"\"\x80\"",
+		"\xc3\xa9",
 	};
 
 	(void)state;
@@ -75,7 +146,8 @@ static void scans_the_first_value(void **state)
 	assert_int_equal(imgo__json_scan(imgo_str(","), 4), 0);
 }
 
-static void check_writer(int (*write)(struct imgo__buf *, struct imgo_str), struct imgo_str in, struct imgo_str want)
+static void check_writer(
+	int (*write)(struct imgo__buf *, struct imgo_str), struct imgo_str in, struct imgo_str want)
 {
 	struct imgo__buf buf = {0};
 	uint8_t *copy = exact(in.p, in.len);
@@ -105,8 +177,14 @@ static void quotes(void **state)
 	check_writer(imgo__json_quote, imgo_str("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"),
 		imgo_str("\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\""));
 #define BAD "\xEF\xBF\xBD"
-	check_writer(imgo__json_quote, imgo_str("a\xff" "b\x80\xc3"), imgo_str("\"a" BAD "b" BAD BAD "\""));
-	check_writer(imgo__json_quote, imgo_str("\xe2\x82" "a\xf0\x9f\x98\xc3\xa9"), imgo_str("\"" BAD "a" BAD "\xc3\xa9\""));
+	check_writer(imgo__json_quote,
+		imgo_str("a\xff"
+			 "b\x80\xc3"),
+		imgo_str("\"a" BAD "b" BAD BAD "\""));
+	check_writer(imgo__json_quote,
+		imgo_str("\xe2\x82"
+			 "a\xf0\x9f\x98\xc3\xa9"),
+		imgo_str("\"" BAD "a" BAD "\xc3\xa9\""));
 	check_writer(imgo__json_quote, imgo_str("\xed\xa0\x80"), imgo_str("\"" BAD BAD BAD "\""));
 }
 
@@ -115,7 +193,8 @@ static void unquotes(void **state)
 	(void)state;
 	check_writer(imgo__json_unquote, imgo_str(""), imgo_str(""));
 	check_writer(imgo__json_unquote, imgo_str("live:\\/\\/1000"), imgo_str("live://1000"));
-	check_writer(imgo__json_unquote, imgo_str("\\\"\\\\\\b\\f\\n\\r\\t\\u0000\\u00e9\\u20AC\\ud83d\\ude00\xc3\xa9"),
+	check_writer(imgo__json_unquote,
+		imgo_str("\\\"\\\\\\b\\f\\n\\r\\t\\u0000\\u00e9\\u20AC\\ud83d\\ude00\xc3\xa9"),
 		BYTES("\"\\\b\f\n\r\t\0\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xc3\xa9"));
 }
 
@@ -136,15 +215,19 @@ static bool table_valid(const uint8_t *p, size_t len)
 
 	while (i < len) {
 		uint8_t b = p[i];
-		size_t n = b < 0x80 ? 0 : b >= 0xC2 && b < 0xE0 ? 1 : b >= 0xE0 && b < 0xF0 ? 2 : b >= 0xF0 && b < 0xF5 ? 3 : 9;
+		size_t n = b < 0x80                ? 0
+			   : b >= 0xC2 && b < 0xE0 ? 1
+			   : b >= 0xE0 && b < 0xF0 ? 2
+			   : b >= 0xF0 && b < 0xF5 ? 3
+						   : 9;
 		if (n > len - i - 1)
 			return false;
 		for (size_t k = 1; k <= n; k++) {
 			if ((p[i + k] & 0xC0) != 0x80)
 				return false;
 		}
-		if ((b == 0xE0 && p[i + 1] < 0xA0) || (b == 0xED && p[i + 1] > 0x9F) || (b == 0xF0 && p[i + 1] < 0x90) ||
-			(b == 0xF4 && p[i + 1] > 0x8F))
+		if ((b == 0xE0 && p[i + 1] < 0xA0) || (b == 0xED && p[i + 1] > 0x9F) ||
+			(b == 0xF0 && p[i + 1] < 0x90) || (b == 0xF4 && p[i + 1] > 0x8F))
 			return false;
 		i += n + 1;
 	}
@@ -154,8 +237,8 @@ static bool table_valid(const uint8_t *p, size_t len)
 /* Every sequence of up to four bytes out of those where the table has its edges. */
 static void utf8_edges(void **state)
 {
-	static const uint8_t edges[] = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0,
-		0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF};
+	static const uint8_t edges[] = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1,
+		0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF};
 	const size_t n = sizeof edges;
 	uint8_t s[4];
 

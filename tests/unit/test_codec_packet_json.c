@@ -14,7 +14,8 @@ static void decodes(void **state)
 	struct imgo__packet p;
 
 	(void)state;
-	assert_int_equal(decode(imgo_str(" {\"ver\":1 , \"op\":7,\"seq\":-3,\"body\" : \"to\\\"ken\"}\n"), &p), 0);
+	assert_int_equal(
+		decode(imgo_str(" {\"ver\":1 , \"op\":7,\"seq\":-3,\"body\" : \"to\\\"ken\"}\n"), &p), 0);
 	assert_int_equal(p.ver, 1);
 	assert_int_equal(p.op, 7);
 	assert_int_equal(p.seq, -3);
@@ -46,14 +47,17 @@ static void decodes_ids(void **state)
 
 	(void)state;
 	assert_int_equal(
-		decode(imgo_str("{\"id\":\"18446744073709551615\",\"op\":18,\"epoch\":4294967295,\"ver\":2}"), &p), 0);
+		decode(imgo_str("{\"id\":\"18446744073709551615\",\"op\":18,\"epoch\":4294967295,\"ver\":2}"),
+			&p),
+		0);
 	assert_true(p.has_id && p.id.id == UINT64_MAX && p.id.epoch == UINT32_MAX);
 	assert_int_equal(decode(imgo_str("{\"op\":18,\"epoch\":1,\"id\":\"2\"}"), &p), 0);
 	assert_true(p.has_id);
 	/* A version 1 client may have fields of these names. */
 	assert_int_equal(decode(imgo_str("{\"op\":4,\"ver\":1,\"id\":\"abc\"}"), &p), 0);
 	assert_false(p.has_id);
-	assert_int_equal(decode(imgo_str("{\"op\":4,\"ver\":2,\"id\":\"abc\",\"epoch\":1}"), &p), IMGO_EPROTO);
+	assert_int_equal(
+		decode(imgo_str("{\"op\":4,\"ver\":2,\"id\":\"abc\",\"epoch\":1}"), &p), IMGO_EPROTO);
 	assert_int_equal(decode(imgo_str("{\"op\":4,\"ver\":2,\"id\":\"1\"}"), &p), IMGO_EPROTO);
 	assert_int_equal(decode(imgo_str("{\"op\":18,\"epoch\":1,\"id\":2}"), &p), IMGO_EPROTO);
 	assert_int_equal(decode(imgo_str("{\"op\":18,\"epoch\":4294967296,\"id\":\"2\"}"), &p), IMGO_EPROTO);
@@ -64,12 +68,42 @@ static void decodes_ids(void **state)
 static void refuses(void **state)
 {
 	static const char *const cases[] = {
-		"", " ", "[]", "1", "\"x\"", "null", "{", "}", "{\"op\":7", "{\"op\":7}x", "{\"op\":7}{}", "{\"op\":7,}",
-		"{\"op\":\"7\"}", "{\"op\":7.0}", "{\"op\":7e0}", "{\"op\":null}", "{\"op\":[7]}", "{\"op\":true}",
-		"{\"op\":2147483648}", "{\"op\":-2147483649}", "{\"op\":99999999999999999999999}", "{\"ver\":-1}",
-		"{\"ver\":65536}", "{\"seq\":2147483648}", "{\"op\":1,\"op\":1}", "{\"body\":1,\"body\":2}", "{\"op\":01}",
-		"{op:1}", "{'op':1}", "{\"op\":1 \"seq\":2}", "{\"body\":\"\n\"}", "{\"body\":\"\xff\"}",
-		"{\"body\":\"\\ud800\"}", "{\"body\":[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}", "{\"body\":NaN}", "\xEF\xBB\xBF{}",
+		"",
+		" ",
+		"[]",
+		"1",
+		"\"x\"",
+		"null",
+		"{",
+		"}",
+		"{\"op\":7",
+		"{\"op\":7}x",
+		"{\"op\":7}{}",
+		"{\"op\":7,}",
+		"{\"op\":\"7\"}",
+		"{\"op\":7.0}",
+		"{\"op\":7e0}",
+		"{\"op\":null}",
+		"{\"op\":[7]}",
+		"{\"op\":true}",
+		"{\"op\":2147483648}",
+		"{\"op\":-2147483649}",
+		"{\"op\":99999999999999999999999}",
+		"{\"ver\":-1}",
+		"{\"ver\":65536}",
+		"{\"seq\":2147483648}",
+		"{\"op\":1,\"op\":1}",
+		"{\"body\":1,\"body\":2}",
+		"{\"op\":01}",
+		"{op:1}",
+		"{'op':1}",
+		"{\"op\":1 \"seq\":2}",
+		"{\"body\":\"\n\"}",
+		"{\"body\":\"\xff\"}",
+		"{\"body\":\"\\ud800\"}",
+		"{\"body\":[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}",
+		"{\"body\":NaN}",
+		"\xEF\xBB\xBF{}",
 	};
 	struct imgo__packet p;
 
@@ -87,7 +121,8 @@ static void refuses(void **state)
 /* A message is whole or nothing: no prefix of it is accepted. */
 static void refuses_prefixes(void **state)
 {
-	static const char text[] = "{\"ver\":2,\"op\":18,\"seq\":1,\"epoch\":5,\"id\":\"7\",\"body\":{\"a\":[1,\"\\u00e9\xc3\xa9\"]}}";
+	static const char text[] = "{\"ver\":2,\"op\":18,\"seq\":1,\"epoch\":5,\"id\":\"7\",\"body\":{\"a\":["
+				   "1,\"\\u00e9\xc3\xa9\"]}}";
 	struct imgo__packet p;
 
 	(void)state;
@@ -108,7 +143,8 @@ static void encodes(void **state)
 	assert_int_equal(imgo__packet_encode_json(&buf, &p), 0);
 	assert_str(imgo_strn(buf.data, buf.len), "{\"ver\":1,\"op\":8,\"seq\":1,\"body\":{}}");
 	buf.len = 0;
-	p = (struct imgo__packet){.ver = 2, .op = 5, .has_id = true, .id = {7, 42}, .body = imgo_str("[1, 2]")};
+	p = (struct imgo__packet){
+		.ver = 2, .op = 5, .has_id = true, .id = {7, 42}, .body = imgo_str("[1, 2]")};
 	assert_int_equal(imgo__packet_encode_json(&buf, &p), 0);
 	assert_str(imgo_strn(buf.data, buf.len),
 		"{\"ver\":2,\"op\":5,\"seq\":0,\"body\":[1,2],\"epoch\":7,\"id\":\"42\"}");

@@ -23,7 +23,8 @@ static void note(struct seen *seen, const struct imgo__ws_event *event)
 		return;
 	n = snprintf(seen->text + seen->len, sizeof seen->text - seen->len, "%u(%u):%.*s ", event->op,
 		event->close_code, (int)event->payload.len, event->payload.p ? event->payload.p : "");
-	seen->len += (size_t)n < sizeof seen->text - seen->len ? (size_t)n : sizeof seen->text - seen->len - 1;
+	seen->len +=
+		(size_t)n < sizeof seen->text - seen->len ? (size_t)n : sizeof seen->text - seen->len - 1;
 }
 
 /* Feeds the stream so that the receiver first sees `first` bytes, then `step` more each time. */
@@ -61,7 +62,8 @@ static void feed(struct seen *seen, bool server, const uint8_t *stream, size_t l
 		at += step;
 	}
 	if (got < 0)
-		seen->len += (size_t)snprintf(seen->text + seen->len, sizeof seen->text - seen->len, "!%u", code);
+		seen->len +=
+			(size_t)snprintf(seen->text + seen->len, sizeof seen->text - seen->len, "!%u", code);
 	imgo__buf_free(&in);
 	imgo__buf_free(&message);
 }
@@ -116,10 +118,13 @@ static void takes_messages(void **state)
 	add_text(&s, 0x80, "\xac");
 	add_text(&s, 0x02, "a\xff");
 	add_text(&s, 0x80, "b");
-	add_text(&s, 0x88, "\x03\xe8" "bye");
+	add_text(&s, 0x88,
+		"\x03\xe8"
+		"bye");
 	add_text(&s, 0x81, "after the close");
 	check(true, s.data, s.len,
-		"1(0):Hello 2(0):\x01\xff 1(0): 9(0):ping 10(0): 1(0):frag\xe2\x82\xac 2(0):a\xff" "b 8(1000):bye ");
+		"1(0):Hello 2(0):\x01\xff 1(0): 9(0):ping 10(0): 1(0):frag\xe2\x82\xac 2(0):a\xff"
+		"b 8(1000):bye ");
 	memset(big, 'x', 300);
 	s.len = 0;
 	add_text(&s, 0x81, big);
@@ -148,14 +153,24 @@ static void refuses_frames(void **state)
 		struct imgo_str bytes;
 		const char *want;
 	} cases[] = {
-		{BYTES_INIT("\xC1\x80"), "!1002"}, {BYTES_INIT("\xA1\x80"), "!1002"}, {BYTES_INIT("\x91\x80"), "!1002"}, /* RSV */
-		{BYTES_INIT("\x83"), "!1002"}, {BYTES_INIT("\x87"), "!1002"}, {BYTES_INIT("\x8B"), "!1002"}, {BYTES_INIT("\x8F"), "!1002"},
-		{BYTES_INIT("\x80"), "!1002"}, {BYTES_INIT("\x00"), "!1002"}, /* continuation of nothing */
-		{BYTES_INIT("\x09"), "!1002"}, {BYTES_INIT("\x08"), "!1002"}, {BYTES_INIT("\x0A"), "!1002"}, /* fragmented control */
-		{BYTES_INIT("\x89\xFE"), "!1002"}, {BYTES_INIT("\x88\xFF"), "!1002"}, /* control frame over 125 bytes */
+		{BYTES_INIT("\xC1\x80"), "!1002"},
+		{BYTES_INIT("\xA1\x80"), "!1002"},
+		{BYTES_INIT("\x91\x80"), "!1002"}, /* RSV */
+		{BYTES_INIT("\x83"), "!1002"},
+		{BYTES_INIT("\x87"), "!1002"},
+		{BYTES_INIT("\x8B"), "!1002"},
+		{BYTES_INIT("\x8F"), "!1002"},
+		{BYTES_INIT("\x80"), "!1002"},
+		{BYTES_INIT("\x00"), "!1002"}, /* continuation of nothing */
+		{BYTES_INIT("\x09"), "!1002"},
+		{BYTES_INIT("\x08"), "!1002"},
+		{BYTES_INIT("\x0A"), "!1002"}, /* fragmented control */
+		{BYTES_INIT("\x89\xFE"), "!1002"},
+		{BYTES_INIT("\x88\xFF"), "!1002"}, /* control frame over 125 bytes */
 		{BYTES_INIT("\x81\x05"), "!1002"}, /* no mask */
-		{BYTES_INIT("\x81\xFE\x00\x7D"), "!1002"}, {BYTES_INIT("\x81\xFF\0\0\0\0\0\0\xFF\xFF"), "!1002"}, /* not shortest */
-		{BYTES_INIT("\x81\xFF\x80\0\0\0\0\0\0\0"), "!1002"}, /* negative */
+		{BYTES_INIT("\x81\xFE\x00\x7D"), "!1002"},
+		{BYTES_INIT("\x81\xFF\0\0\0\0\0\0\xFF\xFF"), "!1002"}, /* not shortest */
+		{BYTES_INIT("\x81\xFF\x80\0\0\0\0\0\0\0"), "!1002"},   /* negative */
 		{BYTES_INIT("\x81\xFF\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF"), "!1009"},
 		{BYTES_INIT("\x81\xFE\x03\xE9"), "!1009"}, /* 1001 of 1000 */
 		{BYTES_INIT("\x81\xFE\x03\xE8"), ""},
@@ -181,7 +196,9 @@ static void refuses_order(void **state)
 	add_text(&s, 0x01, part);
 	add_text(&s, 0x89, part + 500);
 	add_text(&s, 0x80, part); /* 1200 bytes together */
-	check(true, s.data, s.len, "9(0):xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+	check(true, s.data, s.len,
+		"9(0):"
+		"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 		"xxxxxxxxxxxx !1009");
 	imgo__buf_free(&s);
 }
@@ -189,7 +206,8 @@ static void refuses_order(void **state)
 /* H5: 1007, before the frame or the message is complete. */
 static void refuses_bad_text(void **state)
 {
-	static const char *const bad[] = {"\xff", "a\xc0\x80", "\xed\xa0\x80", "\xf4\x90", "ok ok ok ok\xe2\x28"};
+	static const char *const bad[] = {
+		"\xff", "a\xc0\x80", "\xed\xa0\x80", "\xf4\x90", "ok ok ok ok\xe2\x28"};
 	struct imgo__buf s = {0};
 
 	(void)state;
@@ -222,8 +240,10 @@ static void refuses_bad_text(void **state)
 /* H6. */
 static void checks_close_codes(void **state)
 {
-	static const uint16_t bad[] = {0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535};
-	static const uint16_t good[] = {1000, 1001, 1002, 1003, 1007, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999};
+	static const uint16_t bad[] = {
+		0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535};
+	static const uint16_t good[] = {
+		1000, 1001, 1002, 1003, 1007, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999};
 	struct imgo__buf s = {0};
 	uint8_t payload[2];
 	char want[32];
@@ -303,7 +323,7 @@ static void accepts_keys(void **state)
 static void handshakes(void **state)
 {
 #define GET "GET /sub HTTP/1.1\r\nHost: a\r\n"
-#define UP "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"
+#define UP  "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"
 #define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 #define V13 "Sec-WebSocket-Version: 13\r\n"
 	static const struct {
@@ -335,7 +355,8 @@ static void handshakes(void **state)
 		size_t len = strlen(cases[i].head);
 		int status = 0, rc;
 		assert_int_equal(
-			imgo__http_decode((const uint8_t *)cases[i].head, len, &limits, &request, &status), len);
+			imgo__http_decode((const uint8_t *)cases[i].head, len, &limits, &request, &status),
+			len);
 		rc = imgo__ws_handshake(&request, &key, &status);
 		assert_int_equal(rc, cases[i].status ? IMGO_EPROTO : 0);
 		assert_int_equal(status, cases[i].status);
