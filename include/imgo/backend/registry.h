@@ -8,14 +8,22 @@
  * incarnations of one comet the larger always wins: a renewal by the smaller is IMGO_ESTALE (and while the larger's
  * lease runs, nothing of the smaller is put). Sessions are sharded by the user's partition; leases are everywhere.
  *
+ * A put may come before its comet's first renewal: it is taken under a provisional lease of 10 s, whose address nobody
+ * knows yet (it is not among the comets).
+ *
  * A registry may forget (a router restarts): it has an incarnation of its own for each shard. A comet that sees another
- * one than before announces its sessions again (put with seq != 0).
+ * one than before announces its sessions again (put with seq != 0). The registry in memory gives a comet a new one
+ * also when the comet's lease had ended without its knowledge, so that its sessions come back in the same way.
  *
  * Each session has a seq, unique among the user's live sessions: "<uid>_<seq>" is imgo's key. It rises from 1 for each
- * user, and continues above the highest one announced.
+ * user, and continues above the highest one announced. An announced seq that another live session has got meanwhile is
+ * replaced: the result counts.
+ *
+ * OLDER AND NEWER, for the maximum and for named devices, ask no clock: a session that is announced again is older than
+ * one first put in this life of the registry; among equals the one with the smaller seq is older.
  *
  * CALLS are asynchronous (imgo/error.h). Arguments stay valid until the callback; results live until it returns. Every
- * operation may be repeated: put by session id, delete of what is not there is fine.
+ * operation may be repeated: put by session id, delete of what is not there is fine. Calls take effect in their order.
  */
 #ifndef IMGO_BACKEND_REGISTRY_H
 #define IMGO_BACKEND_REGISTRY_H
@@ -30,6 +38,8 @@ extern "C" {
 #define IMGO_REGISTRY_ROOMS_MAX 64    /* of one session */
 #define IMGO_REGISTRY_ADDRESS_MAX 63  /* "host:port" of a comet's RPC */
 #define IMGO_REGISTRY_SHARDS_MAX 64
+#define IMGO_REGISTRY_COUNT_MAX 65536 /* rooms in one answer of count */
+#define IMGO_REGISTRY_LEASE_MAX_MS 3600000
 
 typedef void imgo_registry_cb(int err, void *user);
 
@@ -51,7 +61,9 @@ struct imgo_registry_put {
 	uint32_t sessions_max;       /* of the user; 0: no maximum */
 	enum imgo_sessions_policy policy;
 	/* results */
-	int err;      /* 0; IMGO_ELIMIT; IMGO_ESTALE (its comet has a newer incarnation); IMGO_EUNAVAILABLE, IMGO_ETIMEDOUT (its shard) */
+	/* 0; IMGO_ELIMIT; IMGO_ESTALE (its comet has a newer incarnation); IMGO_EEXISTS (announced, but its named device has
+	 * a newer session: close this one); IMGO_EUNAVAILABLE, IMGO_ETIMEDOUT, IMGO_EVERSION (its shard; again later) */
+	int err;
 	uint64_t seq;
 	const struct imgo_session_id *evicted; /* whom it replaced: to be closed. A session of the same *named* device always is */
 	size_t nevicted;
@@ -66,7 +78,7 @@ struct imgo_registry_del {
 struct imgo_registry_get {
 	struct imgo_str user;
 	/* results */
-	int err; /* 0 (also when the user is offline); IMGO_EUNAVAILABLE, IMGO_ETIMEDOUT: unknown */
+	int err; /* 0 (also when the user is offline); IMGO_EUNAVAILABLE, IMGO_ETIMEDOUT, IMGO_EVERSION …: unknown */
 	const struct imgo_session *sessions; /* rooms are not filled */
 	size_t nsessions;
 };
@@ -87,10 +99,10 @@ struct imgo_registry_renew {
 	uint32_t comet;
 	struct imgo_incarnation inc;
 	struct imgo_str address; /* where its RPC listens; "" for one in the same process */
-	uint64_t lease_ms;
+	uint64_t lease_ms; /* 1 to IMGO_REGISTRY_LEASE_MAX_MS */
 	bool leaving; /* ends the lease now */
 	/* results. err of the call: 0 if at least one shard answered and none refused; IMGO_ESTALE: a larger incarnation lives */
-	uint32_t list_version;   /* of the list of routers */
+	uint32_t list_version; /* of the list of routers: the highest seen; 0: there is none */
 	struct imgo_registry_shard shards[IMGO_REGISTRY_SHARDS_MAX];
 	uint32_t nshards;
 };
