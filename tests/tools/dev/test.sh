@@ -2,6 +2,11 @@
 # SPDX-License-Identifier: MIT
 # Sourced by ./dev: test and chaos.
 
+# As in any C program, malloc answers NULL to what it cannot give. The rest is what meson itself would set.
+export ASAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_summary=1:allocator_may_return_null=1:detect_stack_use_after_return=1
+export UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_summary=1:print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+
 # test_in FOLDER TIMES ARGUMENT…: builds the folder and runs its tests with TIMES the time allowed; what came of it goes
 # into $results. Never ends ./dev.
 test_in() {
