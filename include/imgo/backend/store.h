@@ -12,6 +12,7 @@
  * Content *or absence* of a record counts only together with a marker that was read after it, complete and unchanged
  * since before; otherwise the whole request ends with IMGO_EREBUILDING and says nothing ("try later", never "no such").
  * A store that cannot forget by itself (LMDB) still has markers: they are per epoch, and a new epoch starts missing.
+ * Logs and tokens are kept per (partition, user), not per epoch: what is left of an older epoch stays deliverable.
  *
  * A user's log holds: the ids still wanted, with the tag of their msgid, size and time; a floor (highest id dropped or
  * acknowledged by all devices); `lost`, the highest id that a limit or the TTL dropped while some device still wanted
@@ -19,13 +20,26 @@
  * (5 minutes by the records' time). Bodies are kept once for all users of a record, with their msgid, compared on
  * reading: a body of another msgid is "missing" and never delivered.
  *
+ * REBUILDING. With rebuild_token set, append and ack work on a partition that is building:token (IMGO_ESTALE when it is
+ * not any more) and do not act on cursors: cursors are set without moving the floor, messages are judged by the floor
+ * and the limits alone, because the other devices' cursors may not be back yet. What all devices turn out to have
+ * acknowledged goes with the first ordinary call. A device counts only when the store knows it: whoever rebuilds must
+ * bring back every device of a user (an attach too is worth a record in the cursors' topic, with the id the device
+ * starts at), or what it has not read goes when the others have acknowledged it.
+ *
  * CALLS. Every operation is many items at once and asynchronous (imgo/error.h: the callback runs exactly once, on the
  * loop's thread, never before the call returned). Arguments, and all they point to, stay the caller's and must stay
  * valid until the callback runs; results are written into them before that. The store must not touch them afterwards.
  * Strings and arrays that a result points to are the store's and live until the callback returns.
  * All items of one call belong to the partition named in the call. Every operation is idempotent: an outcome that is
  * unknown (IMGO_ETIMEDOUT, IMGO_EUNAVAILABLE, IMGO_EIO, IMGO_EREBUILDING) may simply be tried again.
- * A user's items in one append are applied in the order given.
+ * A user's items in one append are applied in the order given. Ids are between 1 and INT64_MAX. At most one append of a
+ * user may be under way, and after one that failed the same ids come first: a lower id that is appended after a higher
+ * one was told would look like one that is delivered already.
+ *
+ * Damage: a record whose checksum is wrong is counted and logged. If the store can be rebuilt from the bus (memcached)
+ * it is deleted with the partition's marker, and the call ends with IMGO_EREBUILDING; LMDB takes it for an empty log
+ * with a gap, for a missing body, for no such token.
  */
 #ifndef IMGO_BACKEND_STORE_H
 #define IMGO_BACKEND_STORE_H
@@ -61,6 +75,8 @@ struct imgo_store_body {
 	int32_t op;
 	uint64_t at_ms; /* the bus's time-stamp of the record */
 	struct imgo_str data;
+	uint32_t users; /* of this partition that the record is for. 1: the body goes with that user's need of it. 0 (not
+	                   known) or more: a store that does not count (memcached) keeps it until its TTL */
 };
 
 struct imgo_store_append {
@@ -74,7 +90,8 @@ struct imgo_store_append {
 
 struct imgo_store_append_many {
 	uint32_t epoch, partition;
-	uint64_t rebuild_token; /* 0: the marker must be complete; else: it must be building:this token */
+	uint64_t rebuild_token; /* 0: the marker must be complete, else IMGO_EREBUILDING; else it must be building:this
+	                           token, else IMGO_ESTALE */
 	const struct imgo_store_body *bodies;
 	size_t nbodies;
 	struct imgo_store_append *items;
@@ -101,7 +118,8 @@ struct imgo_store_read {
 	size_t nmessages;
 	bool more;            /* there are further ones: read again from `position` */
 	bool gap;             /* between `after` (or the cursor) and the first message some were lost to limit or TTL */
-	uint32_t missing;     /* ids whose body is missing or foreign: skipped, counted, part of `position` */
+	uint32_t missing;     /* ids whose body is missing or foreign: skipped, counted, part of `position`, and of
+	                         messages_max */
 	struct imgo_id position; /* what the session has once it has these: the last id, at least the floor */
 	struct imgo_id cursor;   /* of the device, {0,0} when it has none */
 };
@@ -115,13 +133,15 @@ struct imgo_store_read_many {
 /* ---- cursors and heads ---- */
 struct imgo_store_ack {
 	struct imgo_str user, device;
-	struct imgo_id id; /* acknowledged up to here; lower than the cursor: nothing happens */
+	struct imgo_id id; /* acknowledged up to here; lower than the cursor: nothing happens. {0, 0} only makes the
+	                      device known, as attach does. Not checked against the log's end: the caller does that */
 };
 
 struct imgo_store_ack_many {
 	uint32_t epoch, partition;
 	struct imgo_store_ack *items;
 	size_t nitems;
+	uint64_t rebuild_token; /* as in append */
 };
 
 struct imgo_store_peek {
@@ -146,8 +166,9 @@ struct imgo_store_marker {
 	uint32_t epoch, partition;
 	enum imgo_marker_step step;
 	uint64_t token; /* BEGIN: building:token from now on, whatever was there but complete; FINISH: only from
-	                   building:token, by compare-and-swap, else IMGO_ESTALE. Not 0. */
-	/* results (of LOOK, and of BEGIN that found it complete: then nothing was changed) */
+	                   building:token (or complete:token: a repetition), by compare-and-swap, else IMGO_ESTALE.
+	                   Not 0. */
+	/* results: the marker as it is after the step. BEGIN that found it complete ends with 0 and changed nothing. */
 	enum imgo_marker_state state;
 	uint64_t state_token;
 };
@@ -159,10 +180,14 @@ struct imgo_store_token {
 	uint64_t expires_ms; /* wall clock */
 	struct imgo_str rooms[IMGO_STORE_TOKEN_ROOMS_MAX];
 	size_t nrooms;
+	struct imgo_id id; /* of its record in the tokens' topic: of two tokens of one device the higher id is valid, in
+	                      whatever order they are put (a put of a lower one changes nothing and ends with 0) */
 	int err; /* result of token_get: 0; IMGO_ENOTFOUND: surely none, expired, or revoked by a newer one of the same
 	            device; else: unknown (IMGO_EREBUILDING, IMGO_EUNAVAILABLE, …) */
 };
 
+/* token_put needs no marker: a store that forgot gets it again from the bus. A user has at most
+ * IMGO_STORE_DEVICES_MAX devices with a valid token: a further one revokes the one with the lowest id. */
 struct imgo_store_token_many {
 	uint32_t epoch, partitions; /* a token's record is in the partition of its hash's 64 hex digits, the user's list
 	                               of valid ones in that of the user: the store computes both */
@@ -189,8 +214,9 @@ struct imgo_store_ops {
 	int (*marker)(void *impl, struct imgo_store_marker *call, imgo_store_cb *cb, void *user);
 	int (*token_put)(void *impl, struct imgo_store_token_many *call, imgo_store_cb *cb, void *user);
 	int (*token_get)(void *impl, struct imgo_store_token_many *call, imgo_store_cb *cb, void *user);
-	/* Optional: loses everything of the partition (UINT32_MAX: of all), marker included, as a cache that restarts
-	 * does. For tests and for an operator who wants a rebuild. */
+	/* Optional: loses everything of the partition (UINT32_MAX: of all), markers included, as a cache that restarts
+	 * does. For tests and for an operator who wants a rebuild. memcached cannot list a partition: there, of one
+	 * partition only the marker of `epoch` goes and the rebuild meets the old content, which is harmless. */
 	int (*forget)(void *impl, uint32_t epoch, uint32_t partition, imgo_store_cb *cb, void *user);
 };
 
