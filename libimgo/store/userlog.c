@@ -328,6 +328,7 @@ static void insert(struct imgo__userlog *log, size_t i, const struct imgo__userl
 int imgo__userlog_append(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo__userlog_append *append)
 {
 	append->prev = (struct imgo_id){0, 0};
+	append->inserted = false;
 	imgo__userlog_settle(log, ctx);
 	if (reserve_item(log))
 		return IMGO_ENOMEM;
@@ -345,6 +346,7 @@ int imgo__userlog_append(struct imgo__userlog *log, struct imgo__userlog_ctx *ct
 		lose(log, ctx, append->id);
 	} else {
 		insert(log, i, append);
+		append->inserted = true;
 		ctx->changed = true;
 		enforce_limits(log, ctx);
 		/* Only a rebuild can bring one that is too old for the limits. */

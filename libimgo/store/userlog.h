@@ -68,6 +68,7 @@ struct imgo__userlog_append {
 	/* results */
 	enum imgo_append_result result;
 	struct imgo_id prev;
+	bool inserted; /* it was, even if the limits took it at once: `gone` told so */
 };
 
 /* Which items a read returns: n live ones from items[first] on. */
