@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The memory bus: logs in memory (memory_log.c), groups of consumers (memory_group.c), and here the handle, produce,
+ * query and the one task from which every callback runs.
+ *
+ * A record is in its log when produce_many returns; only the answer comes later. A call that can end is put into
+ * `ready`, and the task of this turn runs the callbacks of those that were there when it began: what a callback asks
+ * anew waits for the next round. While callbacks run (depth > 0) no record goes, since they hold pointers to them,
+ * and freeing the bus only marks it: the task does it when it has unwound.
+ *
+ * Ids never repeat across restarts: the epoch is the second of the start, and offsets begin at its millisecond << 32,
+ * so that even a process that dies and starts again within one second goes on above what it had said before (below
+ * 2^53, for the sake of those who read ids as doubles).
+ */
+#include "bus/memory.h"
+
+#include "base/error.h"
+#include "base/mem.h"
+
+static uint64_t now_ms(struct imgo__membus *mem)
+{
+	return imgo_loop_wall_ms(mem->loop);
+}
+
+void imgo__mem_poke(struct imgo__membus *mem)
+{
+	imgo__defer(mem->loop, &mem->task);
+}
+
+void imgo__mem_ready(struct imgo__memcall *call, int err)
+{
+	if (call->err == 0)
+		call->err = err;
+	if (call->kind == IMGO__MEM_FETCH)
+		imgo__timer_stop(call->mem->loop, &call->fetch.deadline);
+	if (imgo__list_empty(&call->ready))
+		imgo__list_insert(&call->mem->ready, &call->ready);
+	imgo__mem_poke(call->mem);
+}
+
+static void finish_fetch(struct imgo__membus *mem, struct imgo__memcall *call)
+{
+	size_t n = 0, max = call->fetch.records_max;
+	uint64_t next = call->fetch.from;
+
+	if (call->fetch.part)
+		call->fetch.part->fetch = NULL;
+	if (max > IMGO__MEM_BATCH)
+		max = IMGO__MEM_BATCH;
+	if (call->err == 0)
+		n = imgo__memlog_read(call->fetch.log, call->fetch.from, mem->batch, max, call->fetch.bytes_max);
+	if (n > 0)
+		next = mem->batch[n - 1].offset + 1;
+	else if (call->err == 0)
+		call->err = IMGO_ETIMEDOUT; /* a compacted record went meanwhile: ask again */
+	imgo_stat_add(mem->fetched, (int64_t)n);
+	call->fetch.cb(call->err, n ? mem->batch : NULL, n, next, call->user);
+}
+
+static void finish_query(struct imgo__memcall *call)
+{
+	struct imgo__memlog *log = call->query.log;
+
+	if (call->err)
+		call->query.cb(call->err, 0, 0, 0, call->user);
+	else
+		call->query.cb(0, imgo__memlog_begin(log), imgo__memlog_since(log, call->query.since_ms), log->end,
+			call->user);
+}
+
+static void finish_produce(struct imgo__memcall *call)
+{
+	if (call->err == IMGO_ECANCELED)
+		for (size_t i = 0; i < call->produce.n; i++)
+			call->produce.records[i].err = IMGO_ECANCELED;
+	call->produce.cb(call->err, call->user);
+}
+
+void imgo__mem_finish(struct imgo__memcall *call)
+{
+	struct imgo__membus *mem = call->mem;
+
+	imgo__list_remove(&call->ready);
+	mem->depth++;
+	if (call->kind == IMGO__MEM_FETCH)
+		finish_fetch(mem, call);
+	else if (call->kind == IMGO__MEM_QUERY)
+		finish_query(call);
+	else
+		finish_produce(call);
+	mem->depth--;
+	free(call);
+}
+
+static void mem_destroy(struct imgo__membus *mem)
+{
+	struct imgo__list *l;
+
+	imgo__timer_stop(mem->loop, &mem->sweep);
+	for (int t = 0; t < IMGO_TOPICS; t++)
+		while (!imgo__list_empty(&mem->groups[t])) {
+			struct imgo__memgroup *g =
+				imgo__container_of(mem->groups[t].next, struct imgo__memgroup, link);
+			while (!imgo__list_empty(&g->consumers))
+				imgo__memgroup_unsubscribe(
+					imgo__container_of(g->consumers.next, struct imgo__memconsumer, link));
+			imgo__memgroup_free(g);
+		}
+	while ((l = imgo__list_pop(&mem->ready))) {
+		struct imgo__memcall *call = imgo__container_of(l, struct imgo__memcall, ready);
+		call->err = IMGO_ECANCELED;
+		imgo__mem_finish(call);
+	}
+	imgo__task_cancel(&mem->task);
+	for (int t = 0; t < IMGO_TOPICS; t++) {
+		for (uint32_t p = 0; mem->logs[t] && p < mem->partitions[t]; p++)
+			imgo__memlog_fini(&mem->logs[t][p]);
+		free(mem->logs[t]);
+	}
+	free(mem);
+}
+
+static void mem_free(void *impl)
+{
+	struct imgo__membus *mem = impl;
+
+	mem->closing = true;
+	if (mem->depth)
+		imgo__mem_poke(mem);
+	else
+		mem_destroy(mem);
+}
+
+static void run_ready(struct imgo__membus *mem)
+{
+	struct imgo__list now, *l;
+
+	imgo__list_take(&now, &mem->ready);
+	while (!mem->closing && (l = imgo__list_pop(&now)))
+		imgo__mem_finish(imgo__container_of(l, struct imgo__memcall, ready));
+	while ((l = imgo__list_pop(&now))) /* closing: mem_destroy ends them */
+		imgo__list_insert(&mem->ready, l);
+	if (!imgo__list_empty(&mem->ready))
+		imgo__mem_poke(mem);
+}
+
+static void run(struct imgo_loop *loop, struct imgo__task *task)
+{
+	struct imgo__membus *mem = imgo__container_of(task, struct imgo__membus, task);
+
+	(void)loop;
+	mem->depth++;
+	run_ready(mem);
+	for (int t = 0; t < IMGO_TOPICS; t++)
+		imgo__list_for(l, &mem->groups[t]) {
+			if (!mem->closing)
+				imgo__memgroup_step(imgo__container_of(l, struct imgo__memgroup, link));
+		}
+	mem->depth--;
+	if (mem->closing)
+		mem_destroy(mem);
+	else
+		imgo__memspace_trim(&mem->space, now_ms(mem));
+}
+
+/* Without any group nothing is ever done: then records go when they are old. */
+static void expire_unread(struct imgo__membus *mem, enum imgo_topic topic, uint64_t now)
+{
+	uint64_t keep = mem->space.keep_ms[topic];
+
+	if (!imgo__list_empty(&mem->groups[topic]) || now < keep)
+		return;
+	for (uint32_t p = 0; p < mem->partitions[topic]; p++)
+		imgo__memlog_done(&mem->logs[topic][p], imgo__memlog_since(&mem->logs[topic][p], now - keep + 1));
+}
+
+static void sweep(struct imgo_loop *loop, struct imgo__timer *timer)
+{
+	struct imgo__membus *mem = imgo__container_of(timer, struct imgo__membus, sweep);
+	uint64_t now = now_ms(mem), every = mem->space.keep_ms[IMGO_TOPIC_USERS] / 4;
+
+	for (int t = 0; t < IMGO_TOPICS; t++)
+		expire_unread(mem, (enum imgo_topic)t, now);
+	imgo__memspace_trim(&mem->space, now);
+	imgo_stat_set(mem->bytes, (int64_t)mem->space.total);
+	if (mem->space.total)
+		imgo__timer_start(loop, timer, every < 100 ? 100 : every > 10000 ? 10000 : every);
+}
+
+static uint32_t mem_epoch(void *impl)
+{
+	return ((struct imgo__membus *)impl)->epoch;
+}
+
+static uint32_t mem_partitions(void *impl, enum imgo_topic topic)
+{
+	return ((struct imgo__membus *)impl)->partitions[topic];
+}
+
+static bool mem_ready(void *impl)
+{
+	return !((struct imgo__membus *)impl)->closing;
+}
+
+static void append(struct imgo__membus *mem, enum imgo_topic topic, struct imgo_bus_record *record, uint64_t now)
+{
+	struct imgo__memlog *log = &mem->logs[topic][record->partition];
+
+	record->err = imgo__memlog_append(log, record, now);
+	imgo_stat_add(record->err ? mem->refused : mem->produced, 1);
+	if (record->err)
+		return;
+	if (imgo__topic_compacted(topic) && imgo__list_empty(&mem->groups[topic]))
+		imgo__memlog_done(log, log->end); /* nobody waits; the last of each key stays anyway */
+	imgo__memgroup_wake(mem, topic, record->partition);
+}
+
+static struct imgo__memcall *call_new(struct imgo__membus *mem, int kind, void *user)
+{
+	struct imgo__memcall *call = imgo__zalloc(sizeof *call);
+
+	if (!call)
+		return NULL;
+	imgo__list_init(&call->ready);
+	call->kind = kind;
+	call->mem = mem;
+	call->user = user;
+	return call;
+}
+
+static int mem_produce_many(void *impl, enum imgo_topic topic, struct imgo_bus_record *records, size_t n,
+	imgo_bus_produce_cb *cb, void *user)
+{
+	struct imgo__membus *mem = impl;
+	struct imgo__memcall *call = call_new(mem, IMGO__MEM_PRODUCE, user);
+	uint64_t now = now_ms(mem);
+
+	if (!call)
+		return IMGO_ENOMEM;
+	call->produce.cb = cb;
+	call->produce.records = records;
+	call->produce.n = n;
+	for (size_t i = 0; i < n; i++) {
+		append(mem, topic, &records[i], now);
+		if (records[i].err && !call->err)
+			call->err = records[i].err;
+	}
+	if (!imgo__timer_active(&mem->sweep))
+		imgo__timer_start(mem->loop, &mem->sweep, 100);
+	imgo__mem_ready(call, call->err);
+	return 0;
+}
+
+static int mem_query(void *impl, enum imgo_topic topic, uint32_t partition, uint64_t since_ms,
+	imgo_bus_query_cb *cb, void *user)
+{
+	struct imgo__membus *mem = impl;
+	struct imgo__memcall *call = call_new(mem, IMGO__MEM_QUERY, user);
+
+	if (!call)
+		return IMGO_ENOMEM;
+	call->query.cb = cb;
+	call->query.log = &mem->logs[topic][partition];
+	call->query.since_ms = since_ms;
+	imgo__mem_ready(call, 0);
+	return 0;
+}
+
+static const struct imgo_bus_ops ops = {
+	.size = sizeof ops,
+	.free = mem_free,
+	.epoch = mem_epoch,
+	.partitions = mem_partitions,
+	.ready = mem_ready,
+	.produce_many = mem_produce_many,
+	.subscribe = imgo__memgroup_subscribe,
+	.unsubscribe = imgo__memgroup_unsubscribe,
+	.fetch = imgo__memgroup_fetch,
+	.done = imgo__memgroup_done,
+	.released = imgo__memgroup_released,
+	.query = mem_query,
+};
+
+static void add_stats(struct imgo__membus *mem)
+{
+	struct imgo_stats *s = imgo_loop_stats(mem->loop);
+
+	mem->produced = imgo_stats_counter(s, "imgo_bus_produced_total", "Records accepted by the bus.");
+	mem->refused = imgo_stats_counter(s, "imgo_bus_refused_total", "Records that the bus did not accept.");
+	mem->fetched = imgo_stats_counter(s, "imgo_bus_fetched_total", "Records handed to consumers.");
+	mem->stale = imgo_stats_counter(
+		s, "imgo_bus_stale_done_total", "Done said of partitions that had moved to another consumer.");
+	mem->bytes = imgo_stats_gauge(s, "imgo_bus_memory_bytes", "Bytes of records in the memory bus.");
+}
+
+static int make_logs(struct imgo__membus *mem, uint64_t first)
+{
+	for (int t = 0; t < IMGO_TOPICS; t++) {
+		mem->logs[t] = imgo__array(mem->partitions[t], sizeof(struct imgo__memlog));
+		if (!mem->logs[t])
+			return IMGO_ENOMEM;
+		for (uint32_t p = 0; p < mem->partitions[t]; p++)
+			imgo__memlog_init(&mem->logs[t][p], &mem->space, (enum imgo_topic)t, first);
+	}
+	return 0;
+}
+
+int imgo_bus_new_memory(struct imgo_bus **out, struct imgo_loop *loop,
+	const struct imgo_bus_memory_options *options, struct imgo_error *error)
+{
+	struct imgo_bus_memory_options defaults = IMGO_BUS_MEMORY_OPTIONS_INIT, o = defaults;
+	struct imgo__membus *mem;
+	uint64_t wall;
+
+	if (!out || !loop)
+		return imgo__fail(error, IMGO_EINVAL, "out and loop must not be NULL");
+	if (options)
+		memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+	if (o.partitions == 0)
+		o.partitions = defaults.partitions;
+	if (o.casts_partitions == 0)
+		o.casts_partitions = defaults.casts_partitions;
+	if (o.bytes_max == 0)
+		o.bytes_max = defaults.bytes_max;
+	if (o.keep_ms == 0)
+		o.keep_ms = defaults.keep_ms;
+	mem = imgo__zalloc(sizeof *mem);
+	if (!mem)
+		return imgo__fail(error, IMGO_ENOMEM, "no memory for the bus");
+	mem->loop = loop;
+	for (int t = 0; t < IMGO_TOPICS; t++) {
+		mem->partitions[t] = t == IMGO_TOPIC_CASTS ? o.casts_partitions : o.partitions;
+		imgo__list_init(&mem->groups[t]);
+	}
+	imgo__list_init(&mem->ready);
+	imgo__task_init(&mem->task, run);
+	imgo__timer_init(&mem->sweep, sweep);
+	imgo__memspace_init(&mem->space, &o);
+	wall = now_ms(mem);
+	mem->epoch = (uint32_t)(wall / 1000);
+	add_stats(mem);
+	if (make_logs(mem, (wall % 1000) << 32)) {
+		mem_destroy(mem);
+		return imgo__fail(error, IMGO_ENOMEM, "no memory for the bus");
+	}
+	return imgo_bus_new_custom(out, loop, &ops, mem);
+}
