@@ -10,6 +10,9 @@
 extern "C" {
 #endif
 
+#define IMGO_BUS_VALUE_MAX (4u << 20) /* bytes of a record's value */
+#define IMGO_BUS_KEY_MAX   1024u      /* and of its key */
+
 struct imgo_bus;
 struct imgo_bus_consumer;
 
@@ -24,7 +27,9 @@ struct imgo_bus_memory_options {
 	{sizeof(struct imgo_bus_memory_options), 64, 8, 256ull << 20, 24ull * 3600 * 1000}
 
 /* In the process's memory, epoch = its start time in seconds: what is accepted but not yet appended to a store is gone
- * when the process dies. Several consumers of a group share the partitions. No thread. Errors: IMGO_ENOMEM. */
+ * when the process dies. Offsets begin at the start's milliseconds within that second << 32, so that one that starts
+ * twice in a second does not repeat an id. options may be NULL. What no group has ever subscribed to is kept keep_ms;
+ * a group keeps its place when its last consumer leaves. No thread. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
 IMGO_API int imgo_bus_new_memory(struct imgo_bus **out, struct imgo_loop *loop,
 	const struct imgo_bus_memory_options *options, struct imgo_error *error);
 
@@ -56,7 +61,7 @@ IMGO_API int imgo_bus_new_custom(struct imgo_bus **out, struct imgo_loop *loop, 
 /* Unsubscribe consumers first. */
 IMGO_API void imgo_bus_free(struct imgo_bus *bus);
 
-/* As in struct imgo_bus_ops, with the arguments checked (IMGO_EINVAL). */
+/* As in struct imgo_bus_ops, with the arguments checked (IMGO_EINVAL; a value beyond IMGO_BUS_VALUE_MAX: IMGO_ELIMIT). */
 IMGO_API uint32_t imgo_bus_epoch(struct imgo_bus *bus);
 IMGO_API uint32_t imgo_bus_partitions(struct imgo_bus *bus, enum imgo_topic topic);
 IMGO_API bool imgo_bus_ready(struct imgo_bus *bus);

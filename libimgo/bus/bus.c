@@ -68,13 +68,13 @@ bool imgo_bus_ready(struct imgo_bus *bus)
 	return bus->ops->ready(bus->impl);
 }
 
-static bool record_ok(const struct imgo_bus_record *r, enum imgo_topic topic, uint32_t partitions)
+static int record_check(const struct imgo_bus_record *r, enum imgo_topic topic, uint32_t partitions)
 {
-	if (r->partition >= partitions || r->key.len > IMGO__BUS_KEY_MAX || r->value.len > IMGO__BUS_VALUE_MAX)
-		return false;
-	if ((r->key.len && !r->key.p) || (r->value.len && !r->value.p))
-		return false;
-	return r->key.len > 0 || !imgo__topic_compacted(topic);
+	if (r->partition >= partitions || (r->key.len && !r->key.p) || (r->value.len && !r->value.p))
+		return IMGO_EINVAL;
+	if (r->key.len == 0 && imgo__topic_compacted(topic))
+		return IMGO_EINVAL;
+	return r->key.len > IMGO_BUS_KEY_MAX || r->value.len > IMGO_BUS_VALUE_MAX ? IMGO_ELIMIT : 0;
 }
 
 int imgo_bus_produce_many(struct imgo_bus *bus, enum imgo_topic topic, struct imgo_bus_record *records,
@@ -84,9 +84,11 @@ int imgo_bus_produce_many(struct imgo_bus *bus, enum imgo_topic topic, struct im
 
 	if (!partitions || !records || n == 0 || !cb)
 		return IMGO_EINVAL;
-	for (size_t i = 0; i < n; i++)
-		if (!record_ok(&records[i], topic, partitions))
-			return IMGO_EINVAL;
+	for (size_t i = 0; i < n; i++) {
+		int err = record_check(&records[i], topic, partitions);
+		if (err)
+			return err;
+	}
 	return bus->ops->produce_many(bus->impl, topic, records, n, cb, user);
 }
 

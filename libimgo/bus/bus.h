@@ -6,9 +6,6 @@
 #include <imgo/bus.h>
 
 #define IMGO__BUS_REVOKE_MS 2000u /* from revoked() until the partition goes to somebody else */
-#define IMGO__BUS_KEY_MAX   1024u
-/* A body of the largest size in an envelope with many users. */
-#define IMGO__BUS_VALUE_MAX (4u << 20)
 
 static inline bool imgo__topic_compacted(enum imgo_topic topic)
 {

@@ -42,7 +42,8 @@ struct imgo_bus_record {
 	int err;        /* of produce: 0 accepted; IMGO_EUNAVAILABLE, IMGO_ETIMEDOUT (unknown), IMGO_ELIMIT (queue), … */
 };
 
-/* All records of a produce_many ended, each with its err. err: 0, or the first that is not. */
+/* All records of a produce_many ended, each with its err. err: 0, or the first that is not. Order within a partition is
+ * the order of the calls, and of the records within one. */
 typedef void imgo_bus_produce_cb(int err, void *user);
 /* records[0..n) in order of offset, n > 0; or err < 0 and n == 0: IMGO_ETIMEDOUT (nothing came),
  * IMGO_ECANCELED (revoked, torn down). next: the offset to
@@ -55,8 +56,9 @@ typedef void imgo_bus_query_cb(int err, uint64_t begin, uint64_t first, uint64_t
 /* What a consumer is told; on the loop's thread. Partitions are named one at a time. */
 struct imgo_bus_consumer_ops {
 	void (*assigned)(uint32_t partition, uint64_t next, void *user);
-	/* Fetches of it are canceled before this. Must lead to a released() within revoke_ms. lost: it is somebody else's
-	 * already: done() has no effect any more. */
+	/* Fetches of it are canceled before this. Must lead to a released() within revoke_ms (it may be called in here);
+	 * until then done() counts, and fetch() says IMGO_ESTALE. lost: it is somebody else's already: done() has no effect
+	 * any more, and nobody waits for a released(). */
 	void (*revoked)(uint32_t partition, bool lost, void *user);
 	/* The bus cannot go on for this consumer (topic recreated, below what was committed, …). */
 	void (*failed)(int err, const char *text, void *user);
@@ -69,13 +71,17 @@ struct imgo_bus_ops {
 	uint32_t (*epoch)(void *impl);
 	uint32_t (*partitions)(void *impl, enum imgo_topic topic);
 	bool (*ready)(void *impl); /* topics made or checked, broker answering: produce may succeed */
+	/* Each record ends with an err of its own. Errors (nothing was done): IMGO_EUNAVAILABLE (not ready, known to be down),
+	 * IMGO_ENOMEM. */
 	int (*produce_many)(void *impl, enum imgo_topic topic, struct imgo_bus_record *records, size_t n,
 		imgo_bus_produce_cb *cb, void *user);
 	int (*subscribe)(void *impl, enum imgo_topic topic, const char *group, const struct imgo_bus_consumer_ops *ops,
 		void *user, void **consumer);
 	void (*unsubscribe)(void *consumer); /* leaves the group; revoked() is not called; done() so far is committed */
 	/* Waits until there is at least one record at or after `from`, or wait_ms have passed (IMGO_ETIMEDOUT, n == 0: a
-	 * consumer looks at its markers between fetches). At most records_max and bytes_max (at least one record). */
+	 * consumer looks at its markers between fetches). At most records_max and bytes_max of keys and values (at least
+	 * one record); fewer is fine. Errors: IMGO_ESTALE (not, or no longer, this consumer's), IMGO_EINVAL (one is under
+	 * way), IMGO_ENOMEM. */
 	int (*fetch)(void *consumer, uint32_t partition, uint64_t from, size_t records_max, size_t bytes_max,
 		unsigned wait_ms, imgo_bus_fetch_cb *cb, void *user);
 	void (*done)(void *consumer, uint32_t partition, uint64_t next); /* all below next are finished; committed ≤ 1 s */
