@@ -19,40 +19,41 @@ long imgo__mem_fail_after(long n)
 	return atomic_exchange(&fail_after, n < 0 ? -1 : n);
 }
 
-/* Counts one allocation; false when it is to fail. The counter is at rest at -1. */
-static bool take(void)
+/* Counts one allocation; false when it is to fail. The counter is at rest at -1. What no pointer difference can span
+ * is refused here, not by malloc, which sanitizers would stop at. */
+static bool take(size_t size)
 {
 	long n = atomic_load_explicit(&fail_after, memory_order_relaxed);
 
 	while (n >= 0) {
 		if (atomic_compare_exchange_weak(&fail_after, &n, n - 1))
-			return n > 0;
+			return n > 0 && size <= PTRDIFF_MAX;
 	}
-	return true;
+	return size <= PTRDIFF_MAX;
 }
 
 void *imgo__alloc(size_t size)
 {
-	return take() ? malloc(size ? size : 1) : NULL;
+	return take(size) ? malloc(size ? size : 1) : NULL;
 }
 
 void *imgo__zalloc(size_t size)
 {
-	return take() ? calloc(1, size ? size : 1) : NULL;
+	return take(size) ? calloc(1, size ? size : 1) : NULL;
 }
 
 void *imgo__array(size_t n, size_t size)
 {
-	if (n == 0 || size == 0)
-		n = size = 1;
-	return take() ? calloc(n, size) : NULL; /* calloc checks the product */
+	size_t bytes;
+
+	return __builtin_mul_overflow(n, size, &bytes) ? NULL : imgo__zalloc(bytes);
 }
 
 void *imgo__regrow(void *p, size_t n, size_t size)
 {
 	size_t bytes;
 
-	if (__builtin_mul_overflow(n, size, &bytes) || !take())
+	if (__builtin_mul_overflow(n, size, &bytes) || !take(bytes))
 		return NULL;
 	return realloc(p, bytes ? bytes : 1);
 }
