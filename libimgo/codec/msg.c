@@ -50,13 +50,10 @@ struct imgo__chunk *imgo__chunk_ref(struct imgo__chunk *chunk)
 	return chunk;
 }
 
-/* True for the last reference. The fence makes what other holders did visible to the one who frees. */
+/* True for the last reference: whoever frees has seen all that the other holders did. */
 static bool drop_ref(_Atomic uint32_t *refs)
 {
-	if (atomic_fetch_sub_explicit(refs, 1, memory_order_release) != 1)
-		return false;
-	atomic_thread_fence(memory_order_acquire);
-	return true;
+	return atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel) == 1;
 }
 
 void imgo__chunk_unref(struct imgo__chunk *chunk)

@@ -3,13 +3,7 @@
 #ifndef CODEC_TEST_H
 #define CODEC_TEST_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
+#include "test.h"
 
 #include <imgo/error.h>
 #include <imgo/types.h>

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "codec_test.h"
 
-#include <stdio.h>
-
 #include "base/mem.h"
 #include "codec/http.h"
 

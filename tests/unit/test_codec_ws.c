@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "codec_test.h"
 
-#include <stdio.h>
-
 #include "base/buf.h"
 #include "codec/http.h"
 #include "codec/ws.h"
