@@ -24,6 +24,7 @@
  * Bounds (-D)
  *   N messages, JOBS that may overlap, FJOB job crashes, FSTORE amnesias, FROUTER router restarts, RECONN new sessions
  *   NOCOMPARE    no comparison and no lost tells: with no crash, register-then-read alone must be enough
+ *   ONELOOK=1    job looks at the marker after it has read the record, but not again after it has written (it need not)
  *   SPLIT=1      the comet's read of the log takes time: what is told in between is held by the "again" flag
  *   DEVICES=2    two devices with a cursor each, and a topic that restores them (envelopes then carry no address)
  *   RETRY=1      message 1 is pushed again under the same msgid through a second logic, at any moment, even before the first arrives
@@ -46,13 +47,12 @@
  *   5 prev ignored                                     6 rebuild declared complete without cas
  *   7 log read before the session is registered        8 one device's acknowledgement shortens the log for all
  *   9 msgid tags ignored                              10 the limit drops without moving the floor
- *  11 cursor set, not raised                          12 a rebuild that does not restore the list of devices
+ *  11 cursor set, not raised                          12 a rebuild does not restore the list of devices
  *  13 "again" cleared when the read returns           14 what was only written is acknowledged
  *  15 no gap is told                                  16 a cas unique of before the amnesia is accepted after it
- *  17 the comparison looks at the log but not at the floor
- *  18 an acknowledgement is written without cas, from what was read
- *  19 a rebuild does not record the tags of what is below the floor
- *  20 a rebuild that does not set the floor to the start of its range
+ *  17 the comparison does not look at the floor       18 an acknowledgement is written without cas
+ *  19 a rebuild skips the tags below the floor        20 a rebuild leaves the floor below the start of its range
+ *  21 the start of a rebuild is fixed after its end   22 an acknowledgement is written without the marker
  */
 #ifndef N
 #define N 2
@@ -90,6 +90,9 @@
 #ifndef EXPIRE
 #define EXPIRE 0
 #endif
+#ifndef ONELOOK
+#define ONELOOK 0
+#endif
 #ifndef PLANT
 #define PLANT 0
 #endif
@@ -102,14 +105,17 @@
 #define SECOND(i) (TWIN(i) && (twins & UPTO((i) - 1)))
 #define ALL (BIT(DEVICES) - 1)
 
+#if ONELOOK
+#define STILL true
+#else
+#define STILL (marker == m0)
+#endif
 #if PLANT == 3
 #define COMPLETE true
 #define MAY_READ true
-#define STILL true
 #else
 #define COMPLETE (marker != 0 && marker % 2 == 0)
 #define MAY_READ ((!rebuilding && m0 != 0 && m0 % 2 == 0) || (rebuilding && m0 == token))
-#define STILL (marker == m0)
 #endif
 
 /* The bus. */
@@ -360,6 +366,9 @@ start:	atomic { pos = committed; rebuilding = 0; token = 0; m0 = 0; id = 0; prev
 	   };
 #endif
 #if EXPIRE && PLANT != 20
+#if PLANT == 21
+	   cut = expired;
+#endif
 	   /* What lies before the range that is appended again is gone, and the floor says so. */
 	   atomic {
 		exists = 1; held = 0;
@@ -396,7 +405,7 @@ retry:		atomic {
 			:: (absent && !exists) || (!absent && (held & BIT(me))) -> append(id); absent = 0
 			:: else -> goto retry
 			fi };
-			if :: !STILL -> atomic { rebuilding = 0; pos = committed; goto next } :: else fi;
+			if :: !STILL && PLANT != 3 -> atomic { rebuilding = 0; pos = committed; goto next } :: else fi;
 			if :: atomic { jobcrash > 0 -> jobcrash--; goto start } :: true fi
 		:: else
 		fi;
@@ -519,7 +528,7 @@ end:	do
 #endif
 	   };
 end_wait:  atomic {
-		COMPLETE && exists -> held = held | BIT(me)
+		(COMPLETE || PLANT == 22) && exists -> held = held | BIT(me)
 #if PLANT == 16 || PLANT == 18
 		; log0 = log; floor0 = floor; amnesia0 = amnesia
 #endif
