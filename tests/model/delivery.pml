@@ -126,6 +126,9 @@ byte twins;                     /* the set of records that carry the msgid of me
 /* The store: the marker, and the user's record. */
 byte marker = 2, tokens = 1;
 bool exists;
+#if RETRY
+byte top;                       /* the highest id that the record has answered for, only to assert that append need not look below it */
+#endif
 byte log, floor, cursor[DEVICES], tagged;      /* tagged: the id under which the msgid of message 1 was appended, 0 = not */
 byte known = ALL;               /* the devices that have a cursor */
 byte held;
@@ -268,6 +271,12 @@ inline append(id)
 {
 #if PLANT == 0
 	assert(log <= UPTO(id - 1));
+#if RETRY
+	assert(id > top || id <= floor);
+#endif
+#endif
+#if RETRY
+	if :: id > top -> top = id :: else fi;
 #endif
 	exists = 1; held = 0;
 	if :: id > floor -> log = log | BIT(id) :: else fi;     /* else a rebuild that only records the tag */
@@ -392,7 +401,11 @@ retry:		atomic {
 			:: id <= floor && !(rebuilding && TWIN(id) && tagged == 0) -> answer = GONE
 #endif
 			:: id > floor && WANTED(id) -> answer = STANDING; previous(id)
-			:: id > floor && !WANTED(id) && TWIN(id) && tagged != 0 && PLANT != 9 -> answer = REPEATED
+			:: id > floor && !WANTED(id) && TWIN(id) && tagged != 0 && PLANT != 9 ->
+				answer = REPEATED;
+#if RETRY
+				if :: MAY_READ && id > top -> top = id :: else fi
+#endif
 			:: else ->
 				answer = NEW; absent = !exists; held = held | BIT(me)
 			fi
@@ -562,7 +575,11 @@ proctype Faults()
 		od;
 		known = 0; cursor[1] = 0;
 #endif
-		marker = 0; exists = 0; held = 0; log = 0; floor = 0; tagged = 0; cursor[0] = 0; k = 0
+		marker = 0; exists = 0; held = 0; log = 0; floor = 0; tagged = 0;
+#if RETRY
+		top = 0;
+#endif
+		cursor[0] = 0; k = 0
 	   }
 	:: atomic { amnesia > 0 -> amnesia-- }
 	:: atomic {
