@@ -41,7 +41,7 @@ struct imgo_loop_options {
 IMGO_API int imgo_loop_new(struct imgo_loop **out, const struct imgo_loop_options *options, struct imgo_error *error);
 IMGO_API void imgo_loop_free(struct imgo_loop *loop);
 
-/* Runs until imgo_loop_stop. Returns 0. */
+/* Runs until imgo_loop_stop, which may also have come before. Returns 0. */
 IMGO_API int imgo_loop_run(struct imgo_loop *loop);
 
 /* Makes imgo_loop_run return at the end of its turn. Any thread, signal handlers too. */

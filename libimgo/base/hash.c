@@ -187,7 +187,8 @@ size_t imgo__base64(const void *p, size_t len, char *out)
 	char *start = out;
 
 	for (; len > 0; at += 3) {
-		uint32_t v = (uint32_t)at[0] << 16 | (len > 1 ? (uint32_t)at[1] << 8 : 0) | (len > 2 ? at[2] : 0);
+		uint32_t v =
+			(uint32_t)at[0] << 16 | (len > 1 ? (uint32_t)at[1] << 8 : 0) | (len > 2 ? at[2] : 0);
 		*out++ = digits[v >> 18];
 		*out++ = digits[v >> 12 & 63];
 		*out++ = len > 1 ? digits[v >> 6 & 63] : '=';

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One line is one event, whoever wrote the values: imgo_log_event walks the format itself, so that it knows which
- * bytes came from a %s. Those are escaped, and quoted where the format does not already quote them; numbers go
- * through snprintf. A caller can therefore hand over what a client sent as it is.
+ * One line is one event, whoever wrote the values: imgo_log_event walks the format itself, so that it knows
+ * which bytes came from a %s. Those are escaped, and quoted where the format does not already quote them;
+ * numbers go through snprintf. A caller can therefore hand over what a client sent as it is.
  */
 #include <imgo/log.h>
 
@@ -81,7 +81,8 @@ static void put_escaped(struct line *line, const unsigned char *p, size_t len)
 		char text[12];
 		int n = 1;
 		if (p[i] == 0xc2 && i + 1 < len && p[i + 1] >= 0x80 && p[i + 1] <= 0x9f) {
-			n = snprintf(text, sizeof(text), "\\x%02x\\x%02x", p[i], p[i + 1]); /* U+0080 .. U+009F */
+			n = snprintf(
+				text, sizeof(text), "\\x%02x\\x%02x", p[i], p[i + 1]); /* U+0080 .. U+009F */
 			i++;
 		} else if (p[i] == '"' || p[i] == '\\') {
 			n = snprintf(text, sizeof(text), "\\%c", p[i]);
@@ -114,6 +115,8 @@ static void put_value(struct line *line, const char *value, int precision)
 		value = "(null)";
 	len = precision < 0 ? strlen(value) : strnlen(value, (size_t)precision);
 	quote = !line->quoted && needs_quotes((const unsigned char *)value, len);
+	if (len == 0 && (line->len == 0 || line->text[line->len - 1] != '='))
+		quote = false; /* an empty value is key="", but an empty part of one is nothing */
 	if (quote) {
 		put(line, "\"", 1);
 		line->quoted = true;
@@ -163,6 +166,20 @@ static const char *spec_size(struct spec *spec, const char *at)
 	return at;
 }
 
+static const char *size_text(char size)
+{
+	switch (size) {
+	case 'L':
+		return "ll";
+	case 'D':
+		return "L";
+	case 'z':
+		return "z";
+	default:
+		return "l";
+	}
+}
+
 static const char *spec_parse(struct spec *spec, const char *at, va_list *ap)
 {
 	size_t n = 0;
@@ -181,11 +198,7 @@ static const char *spec_parse(struct spec *spec, const char *at, va_list *ap)
 	at = spec_size(spec, at);
 	spec->letter = *at;
 	if (spec->letter != 's' && spec->letter != 'c' && spec->size)
-		n += (size_t)snprintf(spec->text + n, 3, "%s",
-			spec->size == 'L'         ? "ll"
-				: spec->size == 'D' ? "L"
-				: spec->size == 'z' ? "z"
-						    : "l");
+		n += (size_t)snprintf(spec->text + n, 3, "%s", size_text(spec->size));
 	spec->text[n++] = *at;
 	spec->text[n] = '\0';
 	return *at ? at + 1 : at;
@@ -218,7 +231,7 @@ static void put_number(struct line *line, const struct spec *spec, va_list *ap)
 }
 #pragma GCC diagnostic pop
 
-static void put_spec(struct line *line, const struct spec *spec, va_list *ap)
+static void put_spec(struct line *line, const struct spec *spec, int errnum, va_list *ap)
 {
 	char c[2] = {0};
 
@@ -228,6 +241,9 @@ static void put_spec(struct line *line, const struct spec *spec, va_list *ap)
 		return;
 	case 's':
 		put_value(line, va_arg(*ap, const char *), spec->precision);
+		return;
+	case 'm':
+		put_value(line, strerror(errnum), -1);
 		return;
 	case 'c':
 		c[0] = (char)va_arg(*ap, int);
@@ -240,6 +256,8 @@ static void put_spec(struct line *line, const struct spec *spec, va_list *ap)
 
 static void format(struct line *line, const char *fmt, va_list *ap)
 {
+	int errnum = errno;
+
 	while (*fmt && !line->full) {
 		struct spec spec;
 		if (*fmt != '%') {
@@ -253,7 +271,7 @@ static void format(struct line *line, const char *fmt, va_list *ap)
 			continue;
 		}
 		fmt = spec_parse(&spec, fmt + 1, ap);
-		put_spec(line, &spec, ap);
+		put_spec(line, &spec, errnum, ap);
 	}
 	if (line->full) {
 		const char *tail = line->quoted ? "\" truncated=1" : " truncated=1";
@@ -276,7 +294,7 @@ void imgo_log_event(struct imgo_log *log, enum imgo_log_level level, const char 
 	line.len = 0;
 	line.quoted = line.full = false;
 	va_start(ap, fields_fmt);
-	format(&line, fields_fmt, &ap);
+	format(&line, fields_fmt ? fields_fmt : "", &ap);
 	va_end(ap);
 	clock_gettime(CLOCK_REALTIME, &now);
 	record.wall_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
@@ -285,10 +303,10 @@ void imgo_log_event(struct imgo_log *log, enum imgo_log_level level, const char 
 }
 
 /*
- * The descriptor sink. The descriptor may be shared with others and in blocking mode, and its mode is not ours to
- * change; so a socket gets MSG_DONTWAIT, and anything else is written to only when poll says that PIPE_BUF bytes
- * will go through at once. The lock is never held while blocking. What was lost is remembered for a descriptor's
- * number.
+ * The descriptor sink. The descriptor may be shared with others and in blocking mode, and its mode is not
+ * ours to change; so a socket gets MSG_DONTWAIT, and anything else is written to only when poll says that
+ * PIPE_BUF bytes will go through at once. The lock is never held while blocking. What was lost is remembered
+ * for a descriptor's number.
  */
 enum { FDS = 64 };
 
@@ -310,7 +328,8 @@ static ssize_t write_now(int fd, const char *p, size_t len)
 	return write(fd, p, len);
 }
 
-static size_t compose(char *line, size_t size, const struct imgo_log_record *record, unsigned long dropped, bool torn)
+static size_t compose(
+	char *line, size_t size, const struct imgo_log_record *record, unsigned long dropped, bool torn)
 {
 	static const char *const levels[] = {"error", "error", "warn", "info", "debug"};
 	time_t seconds = (time_t)(record->wall_ms / 1000);
@@ -324,7 +343,8 @@ static size_t compose(char *line, size_t size, const struct imgo_log_record *rec
 		snprintf(lost, sizeof(lost), " dropped=%lu", dropped);
 	n = snprintf(line, size, "%sts=%s.%03uZ level=%s module=%s event=%s%s%s%s", torn ? "\n" : "", when,
 		(unsigned)(record->wall_ms % 1000),
-		levels[record->level >= IMGO_LOG_ERROR && record->level <= IMGO_LOG_DEBUG ? record->level : 0],
+		levels[record->level >= IMGO_LOG_ERROR && record->level <= IMGO_LOG_DEBUG ? record->level
+											  : 0],
 		record->module, record->event, *record->fields ? " " : "", record->fields, lost);
 	if (n < 0)
 		return 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An array of chains. The bucket is the low bits of the node's hash, which is kept in the node, so growing does not
- * ask for keys. Growing happens at one node a bucket, all at once (one pass over the nodes); when there is no memory
- * for it the chains just get longer. Buckets below `empty` are empty, so that popping all nodes is one pass.
+ * An array of chains. The bucket is the low bits of the node's hash, which is kept in the node, so growing
+ * does not ask for keys. Growing happens at one node a bucket, all at once (one pass over the nodes); when
+ * there is no memory for it the chains just get longer. Buckets below `empty` are empty, so that popping all
+ * nodes is one pass.
  */
 #include "base/map.h"
 

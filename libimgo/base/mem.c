@@ -2,8 +2,8 @@
 /*
  * Memory. Every allocation of the library passes through take(), where tests can make the n-th one fail.
  *
- * The arena is a list of blocks; small pieces are cut from the newest, a piece that would waste much of it gets a
- * block of its own, linked behind, so that the newest stays in use. Blocks double up to 64 KiB.
+ * The arena is a list of blocks; small pieces are cut from the newest, a piece that would waste much of it
+ * gets a block of its own, linked behind, so that the newest stays in use. Blocks double up to 64 KiB.
  */
 #include "base/mem.h"
 
@@ -19,8 +19,8 @@ long imgo__mem_fail_after(long n)
 	return atomic_exchange(&fail_after, n < 0 ? -1 : n);
 }
 
-/* Counts one allocation; false when it is to fail. The counter is at rest at -1. What no pointer difference can span
- * is refused here, not by malloc, which sanitizers would stop at. */
+/* Counts one allocation; false when it is to fail. The counter is at rest at -1. What no pointer difference
+ * can span is refused here, not by malloc, which sanitizers would stop at. */
 static bool take(size_t size)
 {
 	long n = atomic_load_explicit(&fail_after, memory_order_relaxed);
@@ -95,7 +95,8 @@ static struct imgo__arena_block *block_new(size_t size)
 	return block;
 }
 
-/* A piece too large for what is left: from a new block, which becomes the newest unless the piece fills it. */
+/* A piece too large for what is left: from a new block, which becomes the newest unless the piece fills it.
+ */
 static void *alloc_slow(struct imgo__arena *arena, size_t size)
 {
 	size_t want = arena->blocks ? arena->blocks->size * 2 : ARENA_FIRST;

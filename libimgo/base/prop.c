@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Configuration. All sources are first gathered as text, one setting a property, a higher rank overriding a lower
- * one; then every text is converted once to see that it is right, and once more into the targets, so that a mistake
- * leaves those untouched.
+ * Configuration. All sources are first gathered as text, one setting a property, a higher rank overriding a
+ * lower one; then every text is converted once to see that it is right, and once more into the targets, so
+ * that a mistake leaves those untouched.
  */
 #include "base/prop.h"
 
@@ -53,11 +53,31 @@ struct imgo__setting *imgo__config_find(const struct imgo_config *config, const 
 
 /* ---- the tables ---- */
 
+static bool field_fits(const struct imgo_property *p)
+{
+	switch (p->type) {
+	case IMGO_PROPERTY_STRING:
+		return p->field_bytes == sizeof(char *);
+	case IMGO_PROPERTY_BOOL:
+		return p->field_bytes == sizeof(bool);
+	case IMGO_PROPERTY_ENUM:
+		return p->field_bytes == sizeof(int) && p->values;
+	case IMGO_PROPERTY_LIST:
+		return p->field_bytes == sizeof(struct imgo_config_list);
+	default:
+		return p->field_bytes == 1 || p->field_bytes == 2 || p->field_bytes == 4 ||
+		       p->field_bytes == 8;
+	}
+}
+
 static int add_set(struct imgo_config *config, const struct imgo_config_set *set, struct imgo_error *error)
 {
 	for (const struct imgo_property *p = set->properties; p->name; p++) {
 		if (imgo__config_find(config, p->name))
 			return imgo__fail(error, IMGO_EINVAL, "the key %s is declared twice", p->name);
+		if (!field_fits(p))
+			return imgo__fail(
+				error, IMGO_EINVAL, "the key %s has a field of another type", p->name);
 		config->settings[config->n_settings++] = (struct imgo__setting){
 			.property = p,
 			.field = (char *)set->target + p->offset,
@@ -69,8 +89,8 @@ static int add_set(struct imgo_config *config, const struct imgo_config_set *set
 	return 0;
 }
 
-static int add_sets(
-	struct imgo_config *config, const struct imgo_config_set *sets, size_t n_sets, struct imgo_error *error)
+static int add_sets(struct imgo_config *config, const struct imgo_config_set *sets, size_t n_sets,
+	struct imgo_error *error)
 {
 	size_t n = 0;
 	int err = 0;
@@ -114,7 +134,8 @@ static bool take_verb(struct imgo_config *config, const char *arg)
 }
 
 /* Takes argv[*i], which is not a verb, and its value if that is the next. */
-static int take_flag(struct imgo_config *config, int argc, char *const *argv, int *i, struct imgo_error *error)
+static int take_flag(
+	struct imgo_config *config, int argc, char *const *argv, int *i, struct imgo_error *error)
 {
 	const char *arg = argv[*i], *equals, *value;
 	struct imgo__setting *setting;
@@ -128,7 +149,8 @@ static int take_flag(struct imgo_config *config, int argc, char *const *argv, in
 	is_file = imgo_str_eq(key, imgo_str("config"));
 	setting = is_file ? NULL : find(config, key);
 	if (!is_file && setting == NULL)
-		return imgo__fail(error, IMGO_EINVAL, "unknown flag --%.*s (see --help)", (int)(key.len < 80 ? key.len : 80), key.p);
+		return imgo__fail(error, IMGO_EINVAL, "unknown flag --%.*s (see --help)",
+			(int)(key.len < 80 ? key.len : 80), key.p);
 	if (equals)
 		value = equals + 1;
 	else if (setting && setting->property->type == IMGO_PROPERTY_BOOL)
@@ -136,7 +158,8 @@ static int take_flag(struct imgo_config *config, int argc, char *const *argv, in
 	else if (*i + 1 < argc)
 		value = argv[++*i];
 	else
-		return imgo__fail(error, IMGO_EINVAL, "--%.*s needs a value", (int)(key.len < 80 ? key.len : 80), key.p);
+		return imgo__fail(error, IMGO_EINVAL, "--%.*s needs a value",
+			(int)(key.len < 80 ? key.len : 80), key.p);
 	value = imgo__config_printf(config, "%s", value);
 	if (value == NULL)
 		return no_memory(error);
@@ -254,7 +277,8 @@ static int parse(struct imgo_config *config, const struct imgo_config_set *sets,
 }
 
 int imgo_config_parse(struct imgo_config **out, const struct imgo_config_options *options,
-	const struct imgo_config_set *sets, size_t n_sets, int argc, char *const *argv, struct imgo_error *error)
+	const struct imgo_config_set *sets, size_t n_sets, int argc, char *const *argv,
+	struct imgo_error *error)
 {
 	struct imgo_config *config = imgo__zalloc(sizeof(*config));
 	int err;

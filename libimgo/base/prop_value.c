@@ -14,7 +14,8 @@ struct unit {
 };
 
 /* The largest last. */
-static const struct unit durations[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {0}};
+static const struct unit durations[] = {
+	{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {0}};
 static const struct unit sizes[] = {{"", 1}, {"k", 1 << 10}, {"m", 1 << 20}, {"g", 1 << 30}, {0}};
 static const struct unit plain[] = {{"", 1}, {0}};
 
@@ -53,6 +54,20 @@ void imgo__config_bounds(const struct imgo_property *property, int64_t *min, int
 
 enum { WHY = 120 };
 
+static const char *no_number(enum imgo_property_type type)
+{
+	if (type == IMGO_PROPERTY_DURATION)
+		return "must be a duration such as 500ms, 10s, 2m";
+	return type == IMGO_PROPERTY_SIZE ? "must be a size such as 4096, 64k, 1m" : "must be a whole number";
+}
+
+static const char *no_unit(enum imgo_property_type type)
+{
+	if (type == IMGO_PROPERTY_DURATION)
+		return "has an unknown unit: use ms, s, m, h or d";
+	return type == IMGO_PROPERTY_SIZE ? "has an unknown unit: use k, m or g" : "must be a whole number";
+}
+
 static const char *parse_number(enum imgo_property_type type, const char *text, int64_t *out)
 {
 	bool negative = *text == '-';
@@ -60,9 +75,7 @@ static const char *parse_number(enum imgo_property_type type, const char *text, 
 	int64_t value = 0;
 
 	if (!isdigit((unsigned char)*at))
-		return type == IMGO_PROPERTY_DURATION ? "must be a duration such as 500ms, 10s, 2m"
-			: type == IMGO_PROPERTY_SIZE  ? "must be a size such as 4096, 64k, 1m"
-						      : "must be a whole number";
+		return no_number(type);
 	for (; isdigit((unsigned char)*at); at++) {
 		if (__builtin_mul_overflow(value, (int64_t)10, &value) ||
 			__builtin_add_overflow(value, (int64_t)(*at - '0'), &value))
@@ -76,9 +89,7 @@ static const char *parse_number(enum imgo_property_type type, const char *text, 
 		*out = negative ? -value : value;
 		return NULL;
 	}
-	return type == IMGO_PROPERTY_DURATION ? "has an unknown unit: use ms, s, m, h or d"
-		: type == IMGO_PROPERTY_SIZE  ? "has an unknown unit: use k, m or g"
-					      : "must be a whole number";
+	return no_unit(type);
 }
 
 static void store_number(void *field, size_t bytes, int64_t value)
@@ -231,7 +242,8 @@ static int missing(struct imgo_config *config, const char *key, struct imgo_erro
 {
 	const char *env = imgo__config_env_name(config, key);
 
-	return imgo__fail(error, IMGO_EINVAL, "%s must be set (in the file, by --%s or by %s)", key, key, env ? env : "?");
+	return imgo__fail(error, IMGO_EINVAL, "%s must be set (in the file, by --%s or by %s)", key, key,
+		env ? env : "?");
 }
 
 int imgo__config_convert(

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A set is a list sorted by name that only grows until the set is freed. New values are linked in under a mutex;
- * readers walk the list without one, because a node is complete before the release-store that links it. Making a
- * value costs a walk, and happens when objects are made; adding to it is one atomic instruction.
+ * A set is a list sorted by name that only grows until the set is freed. New values are linked in under a
+ * mutex; readers walk the list without one, because a node is complete before the release-store that links
+ * it. Making a value costs a walk, and happens when objects are made; adding to it is one atomic instruction.
  */
 #include <imgo/stats.h>
 
@@ -29,7 +29,8 @@ struct imgo_stats {
 	struct imgo_stat *_Atomic first;
 };
 
-/* Handed out when there is no set or no memory. It is never written: threads would fight for its cache line. */
+/* Handed out when there is no set or no memory. It is never written: threads would fight for its cache line.
+ */
 static struct imgo_stat dummy;
 
 int imgo_stats_new(struct imgo_stats **out)

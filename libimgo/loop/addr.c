@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Addresses as text. An empty host is the IPv6 wildcard, which listens for IPv4 too (see imgo__real_listen). */
+/* Addresses as text. An empty host is the IPv6 wildcard, which listens for IPv4 too (see imgo__real_listen).
+ */
 #include "loop/loop.h"
 
 #include <arpa/inet.h>
@@ -127,7 +128,7 @@ bool imgo__addr_is_loopback(const struct imgo__addr *addr)
 		return ntohl(in->sin_addr.s_addr) >> 24 == 127;
 	case AF_INET6:
 		return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) ||
-			(IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && in6->sin6_addr.s6_addr[12] == 127);
+		       (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && in6->sin6_addr.s6_addr[12] == 127);
 	default:
 		return addr->ss.ss_family == AF_UNIX;
 	}

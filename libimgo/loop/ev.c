@@ -2,16 +2,17 @@
 /*
  * The loop on libev; the only file that knows it.
  *
- * A turn of ours is one iteration of ev_run, cut after its callbacks: check (first of all callbacks) takes the time;
- * descriptors, then the wheel's timer and mail (lower priorities) follow; prepare, last before blocking in the next
- * iteration, runs the deferred tasks. While tasks wait an idle watcher is active, which keeps ev_run from blocking
- * and from returning.
+ * A turn of ours is one iteration of ev_run, cut after its callbacks: check (first of all callbacks) takes
+ * the time; descriptors, then the wheel's timer and mail (lower priorities) follow; prepare, last before
+ * blocking in the next iteration, runs the deferred tasks. While tasks wait an idle watcher is active, which
+ * keeps ev_run from blocking and from returning.
  *
- * Not used, and why: ev_async and ev_signal write to libev's pipe only while ev_run blocks, so under a foreign loop,
- * which blocks in its own poll, they would be lost: hence an eventfd. ev_now is wall-clock time: hence our own.
+ * Not used, and why: ev_async and ev_signal write to libev's pipe only while ev_run blocks, so under a
+ * foreign loop, which blocks in its own poll, they would be lost: hence an eventfd. ev_now is wall-clock
+ * time: hence our own.
  *
- * libev tells epoll of changed watchers at the start of the next iteration only. Under a foreign loop nobody would
- * start one, so `dirty` remembers that there are changes, and imgo_loop_process goes round again.
+ * libev tells epoll of changed watchers at the start of the next iteration only. Under a foreign loop nobody
+ * would start one, so `dirty` remembers that there are changes, and imgo_loop_process goes round again.
  */
 #include "loop/loop_impl.h"
 
@@ -39,8 +40,10 @@ union io_view {
 	ev_io w;
 };
 
-static_assert(sizeof(ev_io) <= offsetof(struct imgo__io, fn), "an ev_io must fit over the head of an imgo__io");
-static_assert(offsetof(ev_io, fd) == offsetof(struct imgo__io, fd), "fd must lie where imgo__io_init puts it");
+static_assert(
+	sizeof(ev_io) <= offsetof(struct imgo__io, fn), "an ev_io must fit over the head of an imgo__io");
+static_assert(
+	offsetof(ev_io, fd) == offsetof(struct imgo__io, fd), "fd must lie where imgo__io_init puts it");
 static_assert((int)IMGO__READ == EV_READ && (int)IMGO__WRITE == EV_WRITE, "events are passed as they are");
 
 struct loop_ev {
@@ -202,8 +205,8 @@ static void op_stop(struct imgo_loop *loop)
 }
 
 /*
- * libev keeps its epoll descriptor to itself, except that an embed watcher watches it: one is started on a loop made
- * for that, to look at it.
+ * libev keeps its epoll descriptor to itself, except that an embed watcher watches it: one is started on a
+ * loop made for that, to look at it.
  */
 static int op_fd(struct imgo_loop *loop)
 {
@@ -263,7 +266,8 @@ static void on_io(struct ev_loop *ev, ev_io *w, int revents)
 	struct imgo_loop *loop = w->data;
 
 	(void)ev;
-	io->fn(loop, io, revents & EV_ERROR ? IMGO__READ | IMGO__WRITE : revents & (IMGO__READ | IMGO__WRITE));
+	io->fn(loop, io,
+		revents & EV_ERROR ? IMGO__READ | IMGO__WRITE : revents & (IMGO__READ | IMGO__WRITE));
 }
 
 static void op_io_set(struct imgo_loop *loop, struct imgo__io *io, int events)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a backend of the loop (ev.c, or a simulated one) needs beside loop.h: the common part of every loop, which a
- * backend embeds as the first member of its own struct, and the steps of a turn, which it calls.
+ * What a backend of the loop (ev.c, or a simulated one) needs beside loop.h: the common part of every loop,
+ * which a backend embeds as the first member of its own struct, and the steps of a turn, which it calls.
  */
 #ifndef IMGO__LOOP_LOOP_IMPL_H
 #define IMGO__LOOP_LOOP_IMPL_H
@@ -43,9 +43,10 @@ struct imgo_loop {
 	struct imgo__list watched;         /* signals of this loop, struct watched in signal.c */
 };
 
-void imgo__loop_init(struct imgo_loop *loop, const struct imgo__loop_ops *ops, const struct imgo_loop_options *options,
-	uint64_t now_ms);
-/* Drops what is left of timers of imgo_loop_after, mail and signals. The backend must still answer `arm` and `wake`. */
+void imgo__loop_init(struct imgo_loop *loop, const struct imgo__loop_ops *ops,
+	const struct imgo_loop_options *options, uint64_t now_ms);
+/* Drops what is left of timers of imgo_loop_after, mail and signals. The backend must still answer `arm` and
+ * `wake`. */
 void imgo__loop_fini(struct imgo_loop *loop);
 
 /* The steps of a turn, in this order, after the I/O callbacks. */
@@ -54,16 +55,17 @@ void imgo__loop_mail(struct imgo_loop *loop);     /* and signals: both come with
 bool imgo__loop_deferred(struct imgo_loop *loop); /* true: some are left for the next turn, so do not block */
 
 bool imgo__loop_mail_waiting(struct imgo_loop *loop);
-uint64_t imgo__loop_next_ms(struct imgo_loop *loop); /* when the next timer is due (or earlier); UINT64_MAX: never */
+/* When the next timer is due, or earlier; UINT64_MAX: never. */
+uint64_t imgo__loop_next_ms(struct imgo_loop *loop);
 
 /* ---- signals, for a backend with real ones: `on_signal` of the table ---- */
 int imgo__signal_set(struct imgo_loop *loop, int signo, void (*fn)(int, void *), void *user);
 void imgo__signal_dispatch(struct imgo_loop *loop);
 void imgo__signal_fini(struct imgo_loop *loop);
 
-/* ---- the pool, for a backend with pool_submit of its own: no threads are made then. It is told of each job, and
- * calls step some time later, once for each; step is harmless when the job was canceled. After pool_gone it must not
- * call step for that pool any more. ---- */
+/* ---- the pool, for a backend with pool_submit of its own: no threads are made then. It is told of each job,
+ * and calls step some time later, once for each; step is harmless when the job was canceled. After pool_gone
+ * it must not call step for that pool any more. ---- */
 void imgo__pool_step(struct imgo__pool *pool); /* runs the oldest waiting job and its `done`, here and now */
 void imgo__pool_mail(struct imgo_loop *loop, struct imgo__mail *mail);
 void imgo__pool_drop(struct imgo__mail *mail); /* mail that the loop drops at teardown */

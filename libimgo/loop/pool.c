@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads for blocking work. Jobs wait in one list under one mutex; a thread takes the oldest, runs it, and appends
- * it to the list of finished ones. The first of those sends the pool's one mail; the loop then moves them all to
- * `ready` and calls `done` for each.
+ * Threads for blocking work. Jobs wait in one list under one mutex; a thread takes the oldest, runs it, and
+ * appends it to the list of finished ones. The first of those sends the pool's one mail; the loop then moves
+ * them all to `ready` and calls `done` for each.
  *
- * Freeing, on the loop's thread: jobs that never ran are canceled, the threads end, every pending `done` runs. When
- * the mail is still on its way (or being handled: `done` may free the pool), the struct stays as a shell (`dead`)
- * until the mail arrives, or the loop drops it.
+ * Freeing, on the loop's thread: jobs that never ran are canceled, the threads end, every pending `done`
+ * runs. When the mail is still on its way (or being handled: `done` may free the pool), the struct stays as a
+ * shell (`dead`) until the mail arrives, or the loop drops it.
  */
 #include "loop/loop_impl.h"
 
@@ -145,7 +145,7 @@ void imgo__pool_mail(struct imgo_loop *loop, struct imgo__mail *mail)
 	while ((work = queue_pop(&pool->ready)) != NULL)
 		finish(pool, work);
 	pool->handling = false;
-	if (pool->dead)
+	if (pool->dead && !pool->mailed) /* a thread may have sent the next one before it was stopped */
 		shell_free(pool);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Signals, for those who ask. The handler sets a bit in the loop that owns the signal and wakes it. Who owns it is
- * the one table of the process, because signals are the process's. A loop that gives a signal back waits until no
- * handler on another thread still holds the pointer to it.
+ * Signals, for those who ask. The handler sets a bit in the loop that owns the signal and wakes it. Who owns
+ * it is the one table of the process, because signals are the process's. A loop that gives a signal back
+ * waits until no handler on another thread still holds the pointer to it.
  */
 #include "loop/loop_impl.h"
 

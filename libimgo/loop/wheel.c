@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A hierarchical timing wheel: 6 levels of 64 slots, a slot of level l being 64^l ms wide, so the whole spans 2^36 ms
- * (two years; what is due later waits in the last slot and is sorted in again).
+ * A hierarchical timing wheel: 6 levels of 64 slots, a slot of level l being 64^l ms wide, so the whole spans
+ * 2^36 ms (two years; what is due later waits in the last slot and is sorted in again).
  *
- * A timer's level is that of the highest base-64 digit in which its due time differs from the wheel's time `now`, and
- * its slot is that digit of the due time. Hence, on each level, all timers lie in slots after the one of `now`, in
- * one rotation: the first used slot after it is the next to be reached. When its beginning is reached, its timers are
- * fired (level 0) or sorted in again, one level down or more. Only used slots are visited, found through one 64-bit
- * map a level: a jump of the clock by an hour costs a step a used slot, not a step a millisecond.
+ * A timer's level is that of the highest base-64 digit in which its due time differs from the wheel's time
+ * `now`, and its slot is that digit of the due time. Hence, on each level, all timers lie in slots after the
+ * one of `now`, in one rotation: the first used slot after it is the next to be reached. When its beginning
+ * is reached, its timers are fired (level 0) or sorted in again, one level down or more. Only used slots are
+ * visited, found through one 64-bit map a level: a jump of the clock by an hour costs a step a used slot, not
+ * a step a millisecond.
  *
- * A bit of the map may outlive the last timer of its slot (removing does not look); it is cleared when reached, so
- * imgo__wheel_next may be early, never late.
+ * A bit of the map may outlive the last timer of its slot (removing does not look); it is cleared when
+ * reached, so imgo__wheel_next may be early, never late.
  */
 #include "loop/loop_impl.h"
 
@@ -58,8 +59,8 @@ void imgo__wheel_remove(struct imgo__wheel *wheel, struct imgo__timer *timer)
 	wheel->n--;
 }
 
-/* The level whose next used slot begins first; its beginning in *at. -1: none. On a tie the higher level goes first,
- * because it sorts timers into the lower one. */
+/* The level whose next used slot begins first; its beginning in *at. -1: none. On a tie the higher level goes
+ * first, because it sorts timers into the lower one. */
 static int next_slot(const struct imgo__wheel *wheel, uint64_t *at, int *slot)
 {
 	int best = -1;
@@ -69,7 +70,8 @@ static int next_slot(const struct imgo__wheel *wheel, uint64_t *at, int *slot)
 		uint64_t used = wheel->used[level], turned, begin;
 		if (used == 0)
 			continue;
-		turned = now_slot == SLOTS - 1 ? used : used >> (now_slot + 1) | used << (SLOTS - 1 - now_slot);
+		turned = now_slot == SLOTS - 1 ? used
+					       : used >> (now_slot + 1) | used << (SLOTS - 1 - now_slot);
 		ahead = __builtin_ctzll(turned) + 1; /* slots after the present one */
 		begin = ((wheel->now_ms >> shift) + (uint64_t)ahead) << shift;
 		if (best < 0 || begin < *at) {

@@ -72,7 +72,8 @@ static int reset(void **state)
 
 static struct imgo__pool *new_pool(struct imgo_loop *loop, unsigned threads, unsigned jobs_max)
 {
-	struct imgo__pool_options options = {threads, jobs_max, thread_init, thread_fini, &inits, "imgo-test-with-a-long-name"};
+	struct imgo__pool_options options = {
+		threads, jobs_max, thread_init, thread_fini, &inits, "imgo-test-with-a-long-name"};
 	struct imgo__pool *pool;
 	assert_int_equal(imgo__pool_new(&pool, loop, &options), 0);
 	return pool;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The wheel against a naive model: random starts, stops, moves and steps of time, from inside callbacks too. */
+/* The wheel against a naive model: random starts, stops, moves and steps of time, from inside callbacks too.
+ */
 #include "test.h"
 
 #include "loop/loop_impl.h"
@@ -36,7 +37,8 @@ static void stop(int i)
 
 static uint64_t some_delay(void)
 {
-	static const uint64_t spans[] = {1, 3, 64, 200, 5000, 70000, 4000000, 400000000, 1ull << 35, 1ull << 37, 1ull << 41};
+	static const uint64_t spans[] = {
+		1, 3, 64, 200, 5000, 70000, 4000000, 400000000, 1ull << 35, 1ull << 37, 1ull << 41};
 	uint64_t span = spans[rand() % (int)(sizeof(spans) / sizeof(spans[0]))];
 	return ((uint64_t)rand() << 20 ^ (uint64_t)rand()) % (span + 1);
 }
@@ -156,7 +158,8 @@ static void a_jump_is_cheap(void **state)
 	imgo__wheel_init(&wheel, 1);
 	imgo__timer_init(&model[0].timer, on_fire);
 	imgo__timer_init(&model[1].timer, on_fire);
-	for (int i = 0; i < 1000; i++) { /* 1000 jumps of a year: one step a millisecond would take for ever */
+	for (int i = 0; i < 1000;
+		i++) { /* 1000 jumps of a year: one step a millisecond would take for ever */
 		start(0, wheel.now_ms + 5);
 		start(1, wheel.now_ms + 20ull * 365 * 86400 * 1000);
 		now = wheel.now_ms + 365ull * 86400 * 1000;
