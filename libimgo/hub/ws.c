@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * WebSocket: the upgrade request, then frames. The state of a fragmented message lives in the connection's input, which an
+ * idle connection does not have; here it is taken out, used, and put back when there is something in it.
+ *
+ * A message is one packet in its JSON form, in a text or a binary frame. A binary frame that is not JSON is goim's other
+ * dialect: binary_message is the place where it will be told apart.
+ */
+#include "hub/internal.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+#include "base/mem.h"
+#include "codec/http.h"
+#include "codec/json.h"
+
+/* ---- the upgrade ---- */
+
+static void answer(struct imgo__conn *c, const char *text, size_t len)
+{
+	struct imgo__chunk *chunk = imgo__chunk_new(len);
+
+	if (!chunk) {
+		imgo__conn_kill(c, IMGO_CLOSE_TRY_LATER);
+		return;
+	}
+	memcpy(chunk->data, text, len);
+	(void)imgo__conn_queue(c, chunk);
+	imgo__chunk_unref(chunk);
+}
+
+static void refuse(struct imgo__conn *c, int status)
+{
+	char text[256];
+	const char *more = status == 426 ? "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n"
+		: status == 405		 ? "Allow: GET\r\n"
+					 : "";
+	int len = snprintf(text, sizeof text, "HTTP/1.1 %d %s\r\n%sContent-Length: 0\r\nConnection: close\r\n\r\n",
+		status, imgo__http_reason(status), more);
+
+	answer(c, text, (size_t)len);
+	imgo__conn_kill(c, status == 413 || status == 414 || status == 431 ? IMGO_CLOSE_TOO_BIG : IMGO_CLOSE_PROTOCOL);
+}
+
+/* Browsers say where the page that connects came from; others need not. */
+static bool origin_allowed(const struct imgo_hub *hub, const struct imgo__http_request *request)
+{
+	struct imgo_str origin = imgo__http_header(request, "Origin");
+
+	if (!hub->origins || !origin.p)
+		return true;
+	for (const char *at = hub->origins; *at;) {
+		size_t len = strcspn(at, ",");
+		const char *end = at + len;
+		while (len > 0 && (*at == ' ' || *at == '\t'))
+			at++, len--;
+		while (len > 0 && (at[len - 1] == ' ' || at[len - 1] == '\t'))
+			len--;
+		if (len == origin.len && strncasecmp(at, origin.p, len) == 0)
+			return true;
+		at = *end ? end + 1 : end;
+	}
+	return false;
+}
+
+static int judge(const struct imgo_hub *hub, const struct imgo__http_request *request, struct imgo_str *key)
+{
+	int status = 0;
+
+	if (!imgo_str_eq(request->path, imgo_str("/sub")))
+		return 404;
+	if (imgo__ws_handshake(request, key, &status))
+		return status;
+	return origin_allowed(hub, request) ? 0 : 403;
+}
+
+size_t imgo__ws_upgrade(struct imgo__conn *c, uint8_t *data, size_t len, size_t *need)
+{
+	static const struct imgo__http_limits limits = {
+		.target_max = IMGO__HUB_TARGET_MAX, .head_max = IMGO__HUB_HEAD_MAX, .body_max = 0};
+	struct imgo__http_request request;
+	struct imgo_str key = {NULL, 0};
+	char text[256], accept[29];
+	int status = 0;
+	ssize_t n = imgo__http_decode(data, len, &limits, &request, &status);
+
+	*need = len + 1;
+	if (n == 0)
+		return 0;
+	if (n > 0)
+		status = judge(c->hub, &request, &key);
+	if (n > 0 && status == 0 && imgo__ws_accept(key, accept))
+		status = 503;
+	if (n < 0 || status) {
+		refuse(c, status ? status : 400);
+		return len;
+	}
+	int size = snprintf(text, sizeof text,
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+		"Sec-WebSocket-Accept: %s\r\n\r\n",
+		accept);
+	answer(c, text, (size_t)size);
+	if (imgo__conn_alive(c)) {
+		c->flags |= IMGO__CONN_UPGRADED;
+		c->state = IMGO__CONN_OPEN;
+	}
+	return (size_t)n;
+}
+
+/* ---- frames ---- */
+
+static uint16_t code_of(enum imgo_close why)
+{
+	static const uint16_t codes[IMGO__HUB_CLOSES] = {
+		[IMGO_CLOSE_PEER] = 1000,
+		[IMGO_CLOSE_PROTOCOL] = 1002,
+		[IMGO_CLOSE_TOO_BIG] = 1009,
+		[IMGO_CLOSE_HANDSHAKE] = 1008,
+		[IMGO_CLOSE_HEARTBEAT] = 1001,
+		[IMGO_CLOSE_SLOW] = 4008,
+		[IMGO_CLOSE_DENIED] = 4001,
+		[IMGO_CLOSE_TRY_LATER] = 1013,
+		[IMGO_CLOSE_REPLACED] = 4009,
+		[IMGO_CLOSE_KICKED] = 4003,
+		[IMGO_CLOSE_FLOOD] = 1008,
+		[IMGO_CLOSE_SHUTDOWN] = 1001,
+	};
+
+	return codes[why] ? codes[why] : 1000;
+}
+
+static struct imgo__chunk *control_frame(uint8_t op, const void *payload, size_t len)
+{
+	uint8_t head[10];
+	size_t n = imgo__ws_header(op, len, head);
+	struct imgo__chunk *chunk = imgo__chunk_new(n + len);
+
+	if (!chunk)
+		return NULL;
+	memcpy(chunk->data, head, n);
+	if (len)
+		memcpy(chunk->data + n, payload, len);
+	return chunk;
+}
+
+struct imgo__chunk *imgo__ws_close_frame(const struct imgo__conn *c)
+{
+	uint16_t code = c->ws_code ? c->ws_code : code_of((enum imgo_close)c->why);
+	uint8_t payload[2];
+
+	imgo__put16(payload, code);
+	return control_frame(IMGO__WS_CLOSE, payload, code == 1005 ? 0 : 2);
+}
+
+static void pong(struct imgo__conn *c, struct imgo_str payload)
+{
+	struct imgo__chunk *chunk = control_frame(IMGO__WS_PONG, payload.p, payload.len);
+
+	if (chunk)
+		(void)imgo__conn_queue(c, chunk);
+	imgo__chunk_unref(chunk);
+}
+
+static void violated(struct imgo__conn *c, enum imgo_close why, uint16_t code)
+{
+	c->ws_code = code;
+	imgo__conn_kill(c, why);
+}
+
+static void json_message(struct imgo__conn *c, struct imgo_str text)
+{
+	struct imgo__packet packet;
+
+	if (imgo__packet_decode_json(text, &packet))
+		violated(c, IMGO_CLOSE_PROTOCOL, 1002);
+	else if (packet.body.len > c->hub->opt.body_max_bytes)
+		violated(c, IMGO_CLOSE_TOO_BIG, 1009);
+	else
+		imgo__hub_packet(c, &packet);
+}
+
+static void binary_message(struct imgo__conn *c, struct imgo_str bytes)
+{
+	size_t space = 0;
+
+	while (space < bytes.len && strchr(" \t\r\n", bytes.p[space]) && bytes.p[space])
+		space++;
+	if (space == bytes.len || bytes.p[space] != '{')
+		violated(c, IMGO_CLOSE_PROTOCOL, 1003); /* goim's packets: not spoken yet */
+	else if (!imgo__utf8_valid(bytes.p, bytes.len))
+		violated(c, IMGO_CLOSE_PROTOCOL, 1007);
+	else
+		json_message(c, bytes);
+}
+
+static void on_frame(struct imgo__conn *c, const struct imgo__ws_event *event)
+{
+	switch (event->op) {
+	case IMGO__WS_TEXT:
+		json_message(c, event->payload);
+		break;
+	case IMGO__WS_BINARY:
+		binary_message(c, event->payload);
+		break;
+	case IMGO__WS_PING:
+		pong(c, event->payload);
+		break;
+	case IMGO__WS_CLOSE:
+		violated(c, IMGO_CLOSE_PEER, event->close_code);
+		break;
+	default:
+		break; /* a fragment, or a pong */
+	}
+}
+
+static enum imgo_close why_of(ssize_t err, uint16_t code)
+{
+	if (err == IMGO_ENOMEM)
+		return IMGO_CLOSE_TRY_LATER;
+	if (code == 1008)
+		return IMGO_CLOSE_FLOOD;
+	return err == IMGO_ELIMIT ? IMGO_CLOSE_TOO_BIG : IMGO_CLOSE_PROTOCOL;
+}
+
+/* Puts back the state of an open message, if there is one. False: no memory for it (closed). */
+static bool put_back(struct imgo__conn *c, const struct imgo__ws *ws, const struct imgo__buf *message)
+{
+	static const struct imgo__ws nothing;
+
+	if (!c->in && !message->data && memcmp(ws, &nothing, sizeof nothing) == 0)
+		return true;
+	if (!imgo__input_get(c))
+		return false;
+	c->in->ws = *ws;
+	c->in->message = *message;
+	return true;
+}
+
+size_t imgo__ws_take(struct imgo__conn *c, uint8_t *data, size_t len, size_t *need)
+{
+	struct imgo__ws ws = c->in ? c->in->ws : (struct imgo__ws){0};
+	struct imgo__buf message = c->in ? c->in->message : (struct imgo__buf){0};
+	struct imgo__ws_event event;
+	uint16_t code = 0;
+	size_t max = c->hub->opt.body_max_bytes + IMGO__HUB_ENVELOPE;
+	ssize_t n = imgo__ws_decode(&ws, true, data, len, max, &message, &event, &code, need);
+
+	if (!put_back(c, &ws, &message)) {
+		imgo__buf_free(&message);
+		return len;
+	}
+	if (n < 0) {
+		violated(c, why_of(n, code), n == IMGO_ENOMEM ? 1013 : code);
+		return len;
+	}
+	if (n > 0 && imgo__conn_spend(c))
+		on_frame(c, &event);
+	if (event.op == IMGO__WS_TEXT || event.op == IMGO__WS_BINARY) {
+		if (c->in)
+			imgo__buf_free(&c->in->message);
+	}
+	return (size_t)n;
+}
