@@ -23,12 +23,16 @@
  *
  * A connection is named by a handle with a generation inside: using one that is gone is IMGO_ESTALE, never a mix-up.
  *
- * OUTPUT. What is sent to a connection is written in order. Within one turn of the loop everything for one connection is
- * coalesced into one writev; what the socket does not take is queued up to write_queue_max_bytes, and beyond that the
- * connection is closed (a slow consumer loses its connection, not its logged messages). The hub never blocks.
+ * OUTPUT. Everything goes out at the end of the loop's turn, coalesced: what was sent to one connection in one writev, and
+ * what was sent to one room as one batch. What the socket does not take is queued up to write_queue_max_bytes (one message
+ * may always wait, however long it is), and beyond that the connection is closed: a slow consumer loses its connection, not
+ * its logged messages. The hub never blocks.
+ * Order: what is sent to connections and users arrives in the order of the calls; so does what is sent to one room (or by
+ * broadcast). Between the two there is no order: a message to a user may overtake one to a room.
  *
  * THREADS. All calls and callbacks on the loop's thread. Callbacks may call anything of the hub, close the very connection
- * included; a connection closed inside a callback is gone at the end of the turn, its handle at once.
+ * and free the hub included. A closed connection's handle is stale at once and it gets nothing that is sent later;
+ * on_close follows, never inside another call of the hub (but imgo_hub_free).
  */
 #ifndef IMGO_HUB_H
 #define IMGO_HUB_H
@@ -108,7 +112,9 @@ struct imgo_hub_packet {
 /* How a connection that was at least asked about (on_auth) ended. */
 struct imgo_hub_closed {
 	enum imgo_close why;
-	bool orderly;          /* the peer's FIN was read, after all that it sent, and no reset */
+	/* The peer left by itself (IMGO_CLOSE_PEER): its FIN was read, after all that it sent, and no reset. After a
+	 * WebSocket close frame on_close waits for that, at most 5 s. */
+	bool orderly;
 	uint64_t queued;       /* as imgo_hub_position, at this moment */
 	uint64_t acknowledged;
 };
@@ -118,9 +124,11 @@ struct imgo_hub_ops {
 	/* Mandatory. Must lead to imgo_hub_auth_finish or imgo_hub_auth_refuse of this connection, in the callback or
 	 * later (the handshake's deadline goes on); either says IMGO_ESTALE when the client has gone meanwhile. */
 	void (*on_auth)(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_auth *auth, void *user);
-	/* Optional. Every packet of a logged-in client, heartbeats too, before the hub acts on it. True: it is done with. */
+	/* Optional. Every packet of a logged-in client, heartbeats too (but not a second login, which is refused), before
+	 * the hub acts on it. True: it is done with. The hub itself knows ops 2, 4, 12, 20, 21 and 254, any other closes
+	 * the connection. On WebSocket the body is the JSON text, a string's without its quotes and with its escapes. */
 	bool (*on_packet)(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_packet *packet, void *user);
-	/* Optional. May the connection be in this room (op 12)? 0, or an error: then nothing changes and the client is
+	/* Optional. May the connection be in this room (ops 12, 20)? 0, or an error: then nothing changes and the client is
 	 * closed with IMGO_CLOSE_DENIED. NULL: everything is allowed. */
 	int (*on_room)(struct imgo_hub *hub, struct imgo_conn conn, struct imgo_str room, void *user);
 	/* Optional. The client changed its rooms (imgo_hub_rooms tells which they are now). */
@@ -142,7 +150,7 @@ struct imgo_hub_options {
 	size_t write_queue_max_bytes;     /* of a connection; default 256 KiB */
 	uint32_t connections_max;         /* default 0: what the process's descriptor limit allows, less 64 */
 	uint32_t unauthenticated_max;     /* default 10,000; at the cap accepting pauses */
-	uint32_t rooms_max;               /* of a connection; default 16 */
+	uint32_t rooms_max;               /* of a connection; default 16 (a version 2 login: at most 64) */
 	uint32_t packets_per_second_max;  /* of a client, averaged over some seconds; default 100; 0: none */
 	uint32_t walk_slice;              /* connections of a fan-out walked before other events get a turn; default 4,096 */
 	const char *origins;              /* WebSocket Origin allow-list, comma-separated; NULL: any */
@@ -169,14 +177,17 @@ IMGO_API void imgo_hub_stop_listening(struct imgo_hub *hub);
  * Errors: IMGO_ELIMIT, IMGO_ENOMEM. */
 IMGO_API int imgo_hub_adopt_fd(struct imgo_hub *hub, int fd, enum imgo_hub_kind kind);
 
-/* Answers on_auth. Errors: IMGO_ESTALE, IMGO_EINVAL (user, rooms), IMGO_ENOMEM (the client is closed: come again). */
+/* Answers on_auth. Errors: IMGO_ESTALE, IMGO_EINVAL (user, rooms, answered already), IMGO_ENOMEM (the client is closed: come
+ * again). `why` of a refusal: usually IMGO_CLOSE_DENIED or IMGO_CLOSE_TRY_LATER. */
 IMGO_API int imgo_hub_auth_finish(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_grant *grant);
 IMGO_API int imgo_hub_auth_refuse(struct imgo_hub *hub, struct imgo_conn conn, enum imgo_close why); /* IMGO_ESTALE */
 
 /* Sends messages, in order, to one connection, all of a user's, a room's, or everybody's. messages are borrowed (the hub
  * takes references as needed). imgo_hub_send: 0, IMGO_ESTALE, IMGO_ELIMIT (it was slow and is being closed), IMGO_ENOMEM.
- * The others return the number of connections it goes to (those that are then found slow are counted and closed), or
- * IMGO_ENOMEM. A walk over more than walk_slice connections goes on in later turns, in order with what follows. */
+ * The others return the number of connections it goes to (those that are then found slow are counted and closed),
+ * IMGO_ENOMEM or IMGO_ELIMIT (32 MiB of such messages wait already). A cast (room, broadcast) goes to those who are there
+ * at the time of the call. A walk over more than walk_slice connections goes on in later turns; what is sent to the same
+ * room meanwhile gathers behind it into one batch. */
 IMGO_API int imgo_hub_send(struct imgo_hub *hub, struct imgo_conn conn, struct imgo_msg *const *messages, size_t n);
 IMGO_API int imgo_hub_send_user(struct imgo_hub *hub, struct imgo_str user, struct imgo_msg *const *messages, size_t n);
 IMGO_API int imgo_hub_send_room(struct imgo_hub *hub, struct imgo_str room, struct imgo_msg *const *messages, size_t n);
