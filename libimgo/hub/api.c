@@ -73,8 +73,12 @@ int imgo_hub_reply(struct imgo_hub *hub, struct imgo_conn conn, const struct img
 
 	if (!c || c->state != IMGO__CONN_LIVE)
 		return IMGO_ESTALE;
-	struct imgo__packet p = {.ver = packet->ver, .op = packet->op, .seq = packet->seq, .has_id = packet->has_id,
-		.id = packet->id, .body = packet->body};
+	struct imgo__packet p = {.ver = packet->ver,
+		.op = packet->op,
+		.seq = packet->seq,
+		.has_id = packet->has_id,
+		.id = packet->id,
+		.body = packet->body};
 	return imgo__hub_answer(c, &p);
 }
 
@@ -157,6 +161,8 @@ int imgo_hub_position(struct imgo_hub *hub, struct imgo_conn conn, uint64_t *que
 
 void imgo_hub_counts(struct imgo_hub *hub, struct imgo_hub_counts *out)
 {
-	*out = (struct imgo_hub_counts){.connections = hub->connections, .authenticated = hub->authenticated,
-		.rooms = (uint32_t)hub->rooms.n, .users = (uint32_t)hub->users.n};
+	*out = (struct imgo_hub_counts){.connections = hub->connections,
+		.authenticated = hub->authenticated,
+		.rooms = (uint32_t)hub->rooms.n,
+		.users = (uint32_t)hub->users.n};
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Logging in. The body of op 7 is the token; in version 2 it may instead be a JSON object that holds it, with device, rooms
- * and resume. An object without "token" is a token itself, as it always was. Nothing is kept of the body: the host sees it
- * in on_auth, and what it grants is copied.
+ * Logging in. The body of op 7 is the token; in version 2 it may instead be a JSON object that holds it, with
+ * device, rooms and resume. An object without "token" is a token itself, as it always was. Nothing is kept of
+ * the body: the host sees it in on_auth, and what it grants is copied.
  */
 #include "hub/internal.h"
 
@@ -131,7 +131,8 @@ static int take_resume(struct login *login, struct imgo_str object)
 static int take_member(struct login *login, struct imgo_str key, struct imgo_str value, size_t rooms_max)
 {
 	static const char *const names[] = {"token", "device", "rooms", "resume"};
-	const bool seen[] = {login->auth.token.p, login->auth.device.p, login->auth.rooms, login->auth.has_resume};
+	const bool seen[] = {
+		login->auth.token.p, login->auth.device.p, login->auth.rooms, login->auth.has_resume};
 
 	for (size_t i = 0; i < sizeof seen; i++) {
 		if (is_key(key, names[i]) && seen[i])
@@ -192,13 +193,14 @@ void imgo__hub_auth(struct imgo__conn *c, const struct imgo__packet *packet)
 	struct login login;
 
 	login.auth = (struct imgo_hub_auth){.ver = packet->ver == 2 ? 2 : 1,
-		.kind = (enum imgo_hub_kind)c->kind, .peer = imgo_str(c->pre->peer)};
+		.kind = (enum imgo_hub_kind)c->kind,
+		.peer = imgo_str(c->pre->peer)};
 	login.strings = (struct imgo__buf){0};
 	int r = read_login(c, packet, &login);
 	if (r) {
-		imgo__conn_kill(c, r == IMGO_ENOMEM ? IMGO_CLOSE_TRY_LATER
-				: r == IMGO_ELIMIT  ? IMGO_CLOSE_TOO_BIG
-						    : IMGO_CLOSE_PROTOCOL);
+		imgo__conn_kill(c, r == IMGO_ENOMEM   ? IMGO_CLOSE_TRY_LATER
+				   : r == IMGO_ELIMIT ? IMGO_CLOSE_TOO_BIG
+						      : IMGO_CLOSE_PROTOCOL);
 	} else {
 		if (!login.auth.token.p)
 			login.auth.token = imgo_str("");
@@ -241,8 +243,10 @@ static int install(struct imgo__conn *c, const struct imgo_hub_grant *grant, str
 	struct imgo_hub *hub = c->hub;
 	struct imgo__pre *pre = c->pre;
 
-	*reply = (struct imgo__packet){.ver = reply_ver(pre->ver, grant->ver), .op = IMGO__OP_AUTH_REPLY,
-		.seq = pre->seq, .body = grant->reply};
+	*reply = (struct imgo__packet){.ver = reply_ver(pre->ver, grant->ver),
+		.op = IMGO__OP_AUTH_REPLY,
+		.seq = pre->seq,
+		.body = grant->reply};
 	int r = imgo__user_attach(c, grant->user);
 	if (r)
 		return r;

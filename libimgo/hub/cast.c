@@ -2,19 +2,22 @@
 /*
  * Fan-out: one message, or batch, to all connections of a room.
  *
- * A cast does not walk when it is sent, but at the end of the turn; casts that meet there go as one batch, in one write a
- * connection. A walk of more than walk_slice connections goes on in later turns, and what is sent meanwhile gathers behind
- * it into the next batch: alone when there is little to do, together when there is much, and never a fixed delay.
+ * A cast does not walk when it is sent, but at the end of the turn; casts that meet there go as one batch, in
+ * one write a connection. A walk of more than walk_slice connections goes on in later turns, and what is sent
+ * meanwhile gathers behind it into the next batch: alone when there is little to do, together when there is
+ * much, and never a fixed delay.
  *
- * A room's array is shared by all its casts. Cast k is for the members that were there when it was sent, places
- * [0, end(k)): who joins later stands behind that. The first cast may be under way, done for [0, walked). So
+ * A room's array is shared by all its casts. Cast k is for the members that were there when it was sent,
+ * places [0, end(k)): who joins later stands behind that. The first cast may be under way, done for [0,
+ * walked). So
  *
  *	0 <= walked <= end(1) <= end(2) <= ... <= n
  *
- * and these numbers cut the array into segments, within which all members are equal: to each cast, all are done, all are due,
- * or all are not meant. A member that leaves makes a hole in its segment. It is filled with that segment's last member,
- * which moves the hole to the end of the segment; the border moves down by one, and the hole is now the first place of the
- * next segment, and so on until it is at the end of the array. Nobody changes its segment: nobody is missed, none gets twice.
+ * and these numbers cut the array into segments, within which all members are equal: to each cast, all are
+ * done, all are due, or all are not meant. A member that leaves makes a hole in its segment. It is filled with
+ * that segment's last member, which moves the hole to the end of the segment; the border moves down by one,
+ * and the hole is now the first place of the next segment, and so on until it is at the end of the array.
+ * Nobody changes its segment: nobody is missed, none gets twice.
  *
  * While messages are handed out (hub->hold), a connection that dies is only marked; the array stays as it is.
  */
@@ -23,10 +26,10 @@
 #include "base/mem.h"
 
 enum {
-	BATCH_MESSAGES = 256,            /* a cast grows up to that, ... */
-	BATCH_BYTES = 32 * 1024,         /* ... and up to that; then the next one begins */
+	BATCH_MESSAGES = 256,             /* a cast grows up to that, ... */
+	BATCH_BYTES = 32 * 1024,          /* ... and up to that; then the next one begins */
 	WAITING_BYTES = 32 * 1024 * 1024, /* of all casts of a hub: beyond, they are refused */
-	AHEAD = 6,                       /* connections whose memory is asked for in advance */
+	AHEAD = 6,                        /* connections whose memory is asked for in advance */
 	OVERHEAD = 64,
 };
 
@@ -84,7 +87,8 @@ static struct cast *open_cast(struct imgo__room *room, size_t n, size_t bytes)
 	if (imgo__list_empty(&room->casts))
 		return NULL;
 	struct cast *last = imgo__container_of(room->casts.prev, struct cast, link);
-	if (last->begun || last->sealed || last->end != room->n || last->n + n > BATCH_MESSAGES || last->bytes + bytes > BATCH_BYTES)
+	if (last->begun || last->sealed || last->end != room->n || last->n + n > BATCH_MESSAGES ||
+		last->bytes + bytes > BATCH_BYTES)
 		return NULL;
 	return last;
 }
@@ -104,7 +108,8 @@ static struct cast *new_cast(struct imgo_hub *hub, struct imgo__room *room)
 	return cast;
 }
 
-int imgo__cast_start(struct imgo_hub *hub, struct imgo__room *room, struct imgo_msg *const *messages, size_t n)
+int imgo__cast_start(
+	struct imgo_hub *hub, struct imgo__room *room, struct imgo_msg *const *messages, size_t n)
 {
 	size_t bytes = weigh(messages, n);
 
@@ -143,7 +148,8 @@ static struct imgo__chunk *cast_chunk(struct cast *cast, unsigned dialect)
 {
 	cast->sealed = true;
 	if (!cast->chunks[dialect])
-		cast->chunks[dialect] = imgo__msg_encode(cast->messages, cast->n, (enum imgo__dialect)dialect);
+		cast->chunks[dialect] =
+			imgo__msg_encode(cast->messages, cast->n, (enum imgo__dialect)dialect);
 	return cast->chunks[dialect];
 }
 
@@ -175,7 +181,7 @@ static void walk_cast(struct imgo_hub *hub, struct imgo__room *room, struct cast
 		cast->begun = true;
 		room->walked = 0;
 	}
-	while (room->walked < cast->end && *budget > 0) {
+	while (room->walked<cast->end && * budget> 0) {
 		prefetch(hub, room, room->walked + AHEAD);
 		struct imgo__conn *c = imgo__conn_at(hub, room->slots[room->walked++]);
 		--*budget;
@@ -196,8 +202,8 @@ static void walk_room(struct imgo_hub *hub, struct imgo__room *room, uint32_t *b
 	}
 }
 
-/* Walks the rooms of a list, with one slice for all. Those that are not done go on in the next turn, and those that did
- * not get a turn at all are before them. */
+/* Walks the rooms of a list, with one slice for all. Those that are not done go on in the next turn, and
+ * those that did not get a turn at all are before them. */
 static void walk_list(struct imgo_hub *hub, struct imgo__list *list)
 {
 	uint32_t budget = hub->opt.walk_slice;

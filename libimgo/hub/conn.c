@@ -5,17 +5,19 @@
  *   HTTP ──upgrade──▶ OPEN ──op 7──▶ AUTHING ──auth_finish──▶ LIVE
  *     └───────────────┴──────kill───────┴───────────kill───────┴──▶ DYING ──reap──▶ (LINGER) ──▶ FREE
  *
- * kill() may come from anywhere, also from inside a callback of that very connection: it only marks the connection, which
- * from then on is found by no handle, and the reaper at the end of the turn does the rest: output is flushed as far as it
- * goes, a WebSocket peer is told the reason, the position is taken *before* the socket is closed, on_close runs.
+ * kill() may come from anywhere, also from inside a callback of that very connection: it only marks the
+ * connection, which from then on is found by no handle, and the reaper at the end of the turn does the rest:
+ * output is flushed as far as it goes, a WebSocket peer is told the reason, the position is taken *before*
+ * the socket is closed, on_close runs.
  *
- * LINGER is for the peer's sake: closing a socket with unread input makes the kernel send a reset, which destroys what the
- * peer has not read yet. So after our last byte we send FIN, and read and forget until the peer's FIN; never longer than
- * IMGO__HUB_LINGER_MS, then it is a reset. Where the peer began a WebSocket close, on_close waits for the end of LINGER,
- * because only then it is known whether the peer left orderly (its FIN) or with unread data (a reset).
+ * LINGER is for the peer's sake: closing a socket with unread input makes the kernel send a reset, which
+ * destroys what the peer has not read yet. So after our last byte we send FIN, and read and forget until the
+ * peer's FIN; never longer than IMGO__HUB_LINGER_MS, then it is a reset. Where the peer began a WebSocket
+ * close, on_close waits for the end of LINGER, because only then it is known whether the peer left orderly
+ * (its FIN) or with unread data (a reset).
  *
- * There is one timer a connection. Its deadline is a number that moves for free (a heartbeat only stores it); the timer,
- * when it fires too early, is started again for the rest.
+ * There is one timer a connection. Its deadline is a number that moves for free (a heartbeat only stores it);
+ * the timer, when it fires too early, is started again for the rest.
  */
 #include "hub/internal.h"
 
@@ -154,7 +156,8 @@ static void destroy(struct imgo__conn *c, bool reset)
 	imgo__hub_room_made(hub);
 }
 
-/* The last words: what was queued, and for a WebSocket peer the reason. A slow one gets the reason instead of the queue. */
+/* The last words: what was queued, and for a WebSocket peer the reason. A slow one gets the reason instead of
+ * the queue. */
 static void say_goodbye(struct imgo__conn *c)
 {
 	if (c->why == IMGO_CLOSE_RESET)
@@ -162,7 +165,8 @@ static void say_goodbye(struct imgo__conn *c)
 	if (c->why == IMGO_CLOSE_SLOW && c->out) {
 		size_t before = c->out->bytes;
 		imgo__outq_cut(&c->out);
-		c->queued -= before - (c->out ? c->out->bytes : 0); /* these were never written, nor will be */
+		c->queued -=
+			before - (c->out ? c->out->bytes : 0); /* these were never written, nor will be */
 	}
 	if (c->flags & IMGO__CONN_UPGRADED) {
 		struct imgo__chunk *frame = imgo__ws_close_frame(c);

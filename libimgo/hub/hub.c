@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The hub as a whole: making and freeing, limits, listeners, the end of a turn, and the calls that are a look-up. */
+/* The hub as a whole: making and freeing, limits, listeners, the end of a turn, and the calls that are a
+ * look-up. */
 #include "hub/internal.h"
 
 #include <sys/resource.h>
@@ -9,10 +10,10 @@
 
 enum {
 	SPARE_DESCRIPTORS = 64,
-	ROUNDS = 16 * 1024,      /* connections of the to-do list served before the loop goes on */
-	SHED_AFTER_MS = 1000,    /* of silence, at the cap of those not logged in */
-	SHED = 64,               /* of them dropped in one pause ... */
-	SHED_LOOKS = 512,        /* ... and looked at */
+	ROUNDS = 16 * 1024,   /* connections of the to-do list served before the loop goes on */
+	SHED_AFTER_MS = 1000, /* of silence, at the cap of those not logged in */
+	SHED = 64,            /* of them dropped in one pause ... */
+	SHED_LOOKS = 512,     /* ... and looked at */
 };
 
 struct hub_listener {
@@ -167,7 +168,7 @@ static void serve(struct imgo__conn *c)
 {
 	unsigned flags = c->flags;
 
-	c->flags &= (uint16_t)~(IMGO__CONN_TODO | IMGO__CONN_FLUSH | IMGO__CONN_RESUME);
+	c->flags &= (uint16_t) ~(IMGO__CONN_TODO | IMGO__CONN_FLUSH | IMGO__CONN_RESUME);
 	if (imgo__conn_alive(c) && (flags & IMGO__CONN_RESUME))
 		imgo__conn_resume(c);
 	if (imgo__conn_alive(c) && (flags & IMGO__CONN_FLUSH) && !(c->events & IMGO__WRITE))
@@ -216,9 +217,9 @@ static void take_options(struct imgo_hub *hub, const struct imgo_hub_options *op
 	*o = defaults;
 	if (options)
 		memcpy(o, options, options->size < sizeof *o ? options->size : sizeof *o);
-#define DEFAULT(name) \
-	if (o->name == 0) \
-		o->name = defaults.name
+#define DEFAULT(name)                                                                                        \
+	if (o->name == 0)                                                                                    \
+	o->name = defaults.name
 	DEFAULT(handshake_timeout_ms);
 	DEFAULT(heartbeat_timeout_ms);
 	DEFAULT(body_max_bytes);
@@ -273,17 +274,19 @@ static void enter_stats(struct imgo_hub *hub)
 	struct imgo__hub_stats *s = &hub->stats;
 
 	s->connections = imgo_stats_gauge(set, "imgo_hub_connections", "open client connections");
-	s->authenticated = imgo_stats_gauge(set, "imgo_hub_authenticated", "client connections that are logged in");
+	s->authenticated =
+		imgo_stats_gauge(set, "imgo_hub_authenticated", "client connections that are logged in");
 	s->accepted = imgo_stats_counter(set, "imgo_hub_accepted_total", "client connections taken");
-	s->refused_connections = imgo_stats_counter(
-		set, "imgo_hub_refused_total{why=\"connections\"}", "client connections refused when accepted");
+	s->refused_connections = imgo_stats_counter(set, "imgo_hub_refused_total{why=\"connections\"}",
+		"client connections refused when accepted");
 	s->refused_memory = imgo_stats_counter(
 		set, "imgo_hub_refused_total{why=\"memory\"}", "client connections refused when accepted");
 	s->pauses = imgo_stats_counter(set, "imgo_hub_accept_pauses_total", "times that accepting paused");
 	for (int i = 0; i < IMGO__HUB_CLOSES; i++)
 		s->closed[i] = imgo_stats_counter(set, closed[i], "client connections closed");
 	s->packets_in = imgo_stats_counter(set, "imgo_hub_packets_in_total", "packets and frames of clients");
-	s->packets_out = imgo_stats_counter(set, "imgo_hub_packets_out_total", "packets given to connections");
+	s->packets_out =
+		imgo_stats_counter(set, "imgo_hub_packets_out_total", "packets given to connections");
 	s->bytes_in = imgo_stats_counter(set, "imgo_hub_bytes_in_total", "bytes read from clients");
 	s->bytes_out = imgo_stats_counter(set, "imgo_hub_bytes_out_total", "bytes written to clients");
 	s->reads = imgo_stats_counter(set, "imgo_hub_reads_total", "system calls that read");

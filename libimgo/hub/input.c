@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All connections of a hub read into one buffer, and most input is consumed straight from it. Only what is left over (half
- * a packet) is kept, in a small buffer of the connection, freed as soon as it is used up. While there is such a buffer the
- * connection reads into it directly, and never beyond what completes the packet at its front; the next packet comes
- * through the shared buffer again. It grows with what has really come, not with what a header claims (B8, H3).
+ * All connections of a hub read into one buffer, and most input is consumed straight from it. Only what is
+ * left over (half a packet) is kept, in a small buffer of the connection, freed as soon as it is used up.
+ * While there is such a buffer the connection reads into it directly, and never beyond what completes the
+ * packet at its front; the next packet comes through the shared buffer again. It grows with what has really
+ * come, not with what a header claims (B8, H3).
  *
- * While the host decides about a login, what the client sends already is held, up to IMGO__HUB_PREAUTH bytes; then its
- * socket is not read any more. Reading on until there tells early that the client has gone.
+ * While the host decides about a login, what the client sends already is held, up to IMGO__HUB_PREAUTH bytes;
+ * then its socket is not read any more. Reading on until there tells early that the client has gone.
  *
- * Packets are counted against a budget (a leaky bucket, GCRA): budget_us is the time at which the bucket is full again;
- * each packet moves it on by 1 s / packets_per_second_max, and more than IMGO__HUB_BURST_S ahead of now is a flood.
+ * Packets are counted against a budget (a leaky bucket, GCRA): budget_us is the time at which the bucket is
+ * full again; each packet moves it on by 1 s / packets_per_second_max, and more than IMGO__HUB_BURST_S ahead
+ * of now is a flood.
  */
 #include "hub/internal.h"
 
@@ -66,8 +68,8 @@ static size_t tcp_take(struct imgo__conn *c, uint8_t *data, size_t len, size_t *
 	return (size_t)n;
 }
 
-/* Takes packets while there are whole ones and the connection's state lets it. Returns the bytes that are done with; *need:
- * how many of the rest there must be before it is worth looking again. */
+/* Takes packets while there are whole ones and the connection's state lets it. Returns the bytes that are
+ * done with; *need: how many of the rest there must be before it is worth looking again. */
 static size_t take(struct imgo__conn *c, uint8_t *data, size_t len, size_t *need)
 {
 	size_t done = 0, n;
@@ -163,7 +165,8 @@ static void arrived(struct imgo__conn *c, uint8_t *p, size_t len)
 	c->hub->tally.bytes_in += len;
 	if (p != c->hub->rbuf) {
 		in->buf.len += len;
-		/* Of a frame, the part that came is looked at too: wrong UTF-8 is refused as soon as it is there. */
+		/* Of a frame, the part that came is looked at too: wrong UTF-8 is refused as soon as it is
+		 * there. */
 		if (in->buf.len >= in->need || (c->flags & IMGO__CONN_UPGRADED))
 			take_kept(c);
 		return;

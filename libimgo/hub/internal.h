@@ -10,10 +10,11 @@
  *   auth.c    logging in                           output.c  writing: at once, or at the end of the turn
  *   room.c    users, rooms and memberships         cast.c    fan-out
  *
- * A TURN. Socket events, timers and calls of the host change connections; what is left to do for one is noted in its flags
- * and it is put on the hub's to-do list. At the end of the loop's turn (imgo__hub_turn) casts are walked, then the list is
- * worked off: output is flushed, held input is taken, dead connections are reaped. on_close is only called there (and in
- * imgo_hub_free): so no list is ever changed by the host while the hub walks it.
+ * A TURN. Socket events, timers and calls of the host change connections; what is left to do for one is noted
+ * in its flags and it is put on the hub's to-do list. At the end of the loop's turn (imgo__hub_turn) casts
+ * are walked, then the list is worked off: output is flushed, held input is taken, dead connections are
+ * reaped. on_close is only called there (and in imgo_hub_free): so no list is ever changed by the host while
+ * the hub walks it.
  */
 #ifndef IMGO__HUB_INTERNAL_H
 #define IMGO__HUB_INTERNAL_H
@@ -30,14 +31,14 @@
 #include "net/outq.h"
 
 enum {
-	IMGO__HUB_PAGE = 256,          /* connections a page of the slab */
-	IMGO__HUB_READ = 16 * 1024,    /* the shared read buffer */
-	IMGO__HUB_PREAUTH = 4096,      /* read at once, and held, before a login */
-	IMGO__HUB_HEAD_MAX = 8192,     /* of the upgrade request */
+	IMGO__HUB_PAGE = 256,       /* connections a page of the slab */
+	IMGO__HUB_READ = 16 * 1024, /* the shared read buffer */
+	IMGO__HUB_PREAUTH = 4096,   /* read at once, and held, before a login */
+	IMGO__HUB_HEAD_MAX = 8192,  /* of the upgrade request */
 	IMGO__HUB_TARGET_MAX = 2048,
-	IMGO__HUB_ENVELOPE = 512,      /* what JSON may add to a body of body_max_bytes */
+	IMGO__HUB_ENVELOPE = 512, /* what JSON may add to a body of body_max_bytes */
 	IMGO__HUB_LINGER_MS = 5000,
-	IMGO__HUB_BURST_S = 5,         /* seconds of packets_per_second_max that may come at once */
+	IMGO__HUB_BURST_S = 5, /* seconds of packets_per_second_max that may come at once */
 	IMGO__HUB_CLOSES = IMGO_CLOSE_SHUTDOWN + 1,
 };
 
@@ -96,7 +97,7 @@ struct imgo__conn {
 	struct imgo__outq *out; /* NULL: nothing waits */
 	uint64_t queued;        /* bytes ever given to it */
 	uint32_t generation;
-	uint32_t todo_next;     /* also the free list's */
+	uint32_t todo_next; /* also the free list's */
 	struct imgo__input *in;
 	struct imgo_hub *hub;
 	void *data;
@@ -111,7 +112,7 @@ struct imgo__conn {
 	};
 	uint32_t prev, next; /* of the same user; before: of those not logged in, oldest first */
 	union {
-		struct imgo__member member;   /* rooms_cap == 0: nrooms is 0 or 1 */
+		struct imgo__member member; /* rooms_cap == 0: nrooms is 0 or 1 */
 		struct imgo__member *members;
 	};
 	uint16_t nrooms, rooms_cap;
@@ -133,7 +134,7 @@ struct imgo__room {
 	struct imgo__list casts; /* the first may be half done */
 	uint32_t *slots;
 	uint32_t n, cap;
-	uint32_t walked;         /* of the first cast, once it has begun */
+	uint32_t walked; /* of the first cast, once it has begun */
 	uint8_t len;
 	char key[];
 };
@@ -143,7 +144,8 @@ struct imgo__list_ends {
 };
 
 struct imgo__hub_stats {
-	struct imgo_stat *connections, *authenticated, *accepted, *refused_connections, *refused_memory, *pauses;
+	struct imgo_stat *connections, *authenticated, *accepted, *refused_connections, *refused_memory,
+		*pauses;
 	struct imgo_stat *closed[IMGO__HUB_CLOSES];
 	struct imgo_stat *packets_in, *packets_out, *bytes_in, *bytes_out, *reads, *writes, *dropped;
 };
@@ -229,7 +231,8 @@ static inline bool imgo__conn_alive(const struct imgo__conn *c)
 void imgo__conn_readable(struct imgo__conn *c);
 void imgo__conn_resume(struct imgo__conn *c); /* takes what was held while the host was asked */
 void imgo__input_free(struct imgo__conn *c);
-struct imgo__input *imgo__input_get(struct imgo__conn *c); /* makes it; NULL: out of memory (the connection is closed) */
+struct imgo__input *imgo__input_get(
+	struct imgo__conn *c);               /* makes it; NULL: out of memory (the connection is closed) */
 bool imgo__conn_spend(struct imgo__conn *c); /* one packet of its budget; false: closed for it */
 
 /* ---- ws.c: both return bytes taken, or 0 and *need ---- */
@@ -251,7 +254,8 @@ void imgo__hub_auth(struct imgo__conn *c, const struct imgo__packet *packet);
 void imgo__conn_give(struct imgo__conn *c, struct imgo__chunk *chunk);
 /* For all else: queues; written at the end of the turn. 0, IMGO_ELIMIT (closed as slow), IMGO_ENOMEM. */
 int imgo__conn_queue(struct imgo__conn *c, struct imgo__chunk *chunk);
-/* Writes as much as the socket takes. False: a socket error; the connection was killed, unless it was dead already. */
+/* Writes as much as the socket takes. False: a socket error; the connection was killed, unless it was dead
+ * already. */
 bool imgo__conn_flush(struct imgo__conn *c);
 void imgo__conn_writable(struct imgo__conn *c);
 
@@ -274,7 +278,8 @@ void imgo__rooms_fini(struct imgo_hub *hub);
 
 /* ---- cast.c ---- */
 /* Number of connections that it goes to, IMGO_ENOMEM, IMGO_ELIMIT. */
-int imgo__cast_start(struct imgo_hub *hub, struct imgo__room *room, struct imgo_msg *const *messages, size_t n);
+int imgo__cast_start(
+	struct imgo_hub *hub, struct imgo__room *room, struct imgo_msg *const *messages, size_t n);
 void imgo__casts_walk_fresh(struct imgo_hub *hub);
 void imgo__casts_walk_timer(struct imgo_loop *loop, struct imgo__timer *timer);
 /* Gives c what it is still due of the room's casts: before it leaves. */
@@ -285,7 +290,7 @@ void imgo__casts_fill(struct imgo_hub *hub, struct imgo__room *room, uint32_t po
 void imgo__casts_drop(struct imgo_hub *hub, struct imgo__room *room);
 
 /* ---- hub.c ---- */
-void imgo__hub_schedule(struct imgo_hub *hub); /* a turn's end is due */
+void imgo__hub_schedule(struct imgo_hub *hub);  /* a turn's end is due */
 void imgo__hub_room_made(struct imgo_hub *hub); /* accepting may go on */
 
 #endif

@@ -2,14 +2,16 @@
 /*
  * Two ways out, one order.
  *
- * give() is for casts: a walk comes once a turn to each connection, with everything that the room is due in one chunk, so
- * there is nothing to wait for: it writes at once, straight from the shared chunk, and an idle connection needs no queue.
- * queue() is for all else: it appends, and the end of the turn writes what has gathered with one writev.
- * Whatever finds something waiting appends behind it; so the order of the calls is the order of the bytes.
+ * give() is for casts: a walk comes once a turn to each connection, with everything that the room is due in
+ * one chunk, so there is nothing to wait for: it writes at once, straight from the shared chunk, and an idle
+ * connection needs no queue. queue() is for all else: it appends, and the end of the turn writes what has
+ * gathered with one writev. Whatever finds something waiting appends behind it; so the order of the calls is
+ * the order of the bytes.
  *
- * The socket is watched for writing only after it refused some bytes. What waits is bounded by write_queue_max_bytes (each
- * chunk weighing its bytes and its bookkeeping), except that an empty queue takes one chunk of any size: a message longer
- * than the bound is not the receiver's fault. Beyond the bound the connection is slow, and closed.
+ * The socket is watched for writing only after it refused some bytes. What waits is bounded by
+ * write_queue_max_bytes (each chunk weighing its bytes and its bookkeeping), except that an empty queue takes
+ * one chunk of any size: a message longer than the bound is not the receiver's fault. Beyond the bound the
+ * connection is slow, and closed.
  */
 #include "hub/internal.h"
 
@@ -20,8 +22,8 @@ static int wait_with(struct imgo__conn *c, struct imgo__chunk *chunk, uint32_t o
 {
 	struct imgo_hub *hub = c->hub;
 
-	if (c->out &&
-		imgo__outq_weight(c->out) + chunk->len + IMGO__OUTQ_OVERHEAD > hub->opt.write_queue_max_bytes) {
+	if (c->out && imgo__outq_weight(c->out) + chunk->len + IMGO__OUTQ_OVERHEAD >
+			      hub->opt.write_queue_max_bytes) {
 		hub->tally.dropped++;
 		imgo__conn_kill(c, IMGO_CLOSE_SLOW);
 		return IMGO_ELIMIT;

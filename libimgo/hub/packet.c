@@ -143,8 +143,12 @@ static void on_rooms(struct imgo__conn *c, const struct imgo__packet *packet)
 static bool host_took_it(struct imgo__conn *c, const struct imgo__packet *packet)
 {
 	struct imgo_hub *hub = c->hub;
-	struct imgo_hub_packet p = {.ver = packet->ver, .op = packet->op, .seq = packet->seq,
-		.has_id = packet->has_id, .id = packet->id, .body = packet->body};
+	struct imgo_hub_packet p = {.ver = packet->ver,
+		.op = packet->op,
+		.seq = packet->seq,
+		.has_id = packet->has_id,
+		.id = packet->id,
+		.body = packet->body};
 
 	if (!hub->ops.on_packet || packet->op == IMGO__OP_AUTH)
 		return false;

@@ -2,10 +2,10 @@
 /*
  * Users, rooms, and who is in them.
  *
- * A user is a key with a chain of its connections (usually one). A room is a dense array of slots; each member knows its
- * place in it, so leaving is a swap with the last one (imgo__casts_fill, because casts may be half-way through the array).
- * A connection holds one membership in itself; more are in an array of its own. "Everyone" is a room without a key, in no
- * map, whose place is kept apart.
+ * A user is a key with a chain of its connections (usually one). A room is a dense array of slots; each
+ * member knows its place in it, so leaving is a swap with the last one (imgo__casts_fill, because casts may
+ * be half-way through the array). A connection holds one membership in itself; more are in an array of its
+ * own. "Everyone" is a room without a key, in no map, whose place is kept apart.
  *
  * Users and rooms exist while somebody is in them.
  */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Connections live in pages of 256 that are never moved or given back while the hub lives: their addresses are stable
- * (watchers and timers are inside), and a slot keeps its generation. A handle is generation << 32 | slot; the generation
- * rises each time the slot is given back, and a slot whose generations are used up is never used again, so no handle ever
- * comes twice. The free list is a stack: the pages in use stay the same few.
+ * Connections live in pages of 256 that are never moved or given back while the hub lives: their addresses
+ * are stable (watchers and timers are inside), and a slot keeps its generation. A handle is generation << 32
+ * | slot; the generation rises each time the slot is given back, and a slot whose generations are used up is
+ * never used again, so no handle ever comes twice. The free list is a stack: the pages in use stay the same
+ * few.
  */
 #include "hub/internal.h"
 

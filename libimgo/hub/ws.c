@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * WebSocket: the upgrade request, then frames. The state of a fragmented message lives in the connection's input, which an
- * idle connection does not have; here it is taken out, used, and put back when there is something in it.
+ * WebSocket: the upgrade request, then frames. The state of a fragmented message lives in the connection's
+ * input, which an idle connection does not have; here it is taken out, used, and put back when there is
+ * something in it.
  *
- * A message is one packet in its JSON form, in a text or a binary frame. A binary frame that is not JSON is goim's other
- * dialect: binary_message is the place where it will be told apart.
+ * A message is one packet in its JSON form, in a text or a binary frame. A binary frame that is not JSON is
+ * goim's other dialect: binary_message is the place where it will be told apart.
  */
 #include "hub/internal.h"
 
@@ -33,14 +34,16 @@ static void answer(struct imgo__conn *c, const char *text, size_t len)
 static void refuse(struct imgo__conn *c, int status)
 {
 	char text[256];
-	const char *more = status == 426 ? "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n"
-		: status == 405		 ? "Allow: GET\r\n"
-					 : "";
-	int len = snprintf(text, sizeof text, "HTTP/1.1 %d %s\r\n%sContent-Length: 0\r\nConnection: close\r\n\r\n",
-		status, imgo__http_reason(status), more);
+	const char *more = status == 426   ? "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n"
+			   : status == 405 ? "Allow: GET\r\n"
+					   : "";
+	int len = snprintf(text, sizeof text,
+		"HTTP/1.1 %d %s\r\n%sContent-Length: 0\r\nConnection: close\r\n\r\n", status,
+		imgo__http_reason(status), more);
 
 	answer(c, text, (size_t)len);
-	imgo__conn_kill(c, status == 413 || status == 414 || status == 431 ? IMGO_CLOSE_TOO_BIG : IMGO_CLOSE_PROTOCOL);
+	imgo__conn_kill(c,
+		status == 413 || status == 414 || status == 431 ? IMGO_CLOSE_TOO_BIG : IMGO_CLOSE_PROTOCOL);
 }
 
 /* Browsers say where the page that connects came from; others need not. */

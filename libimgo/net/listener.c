@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * accept() fails for reasons that pass: no descriptor is left (EMFILE, ENFILE), no memory, a peer that gave up in the
- * backlog. libev is level-triggered, so a watcher left running would spin at 100 % CPU in such a state, and a watcher
- * stopped for good would end the service (defect B17 of the original). So any error but "none is waiting" stops the
- * watcher, and a timer starts it again after 100 ms. The same pause serves the owner's own limits (may_accept).
+ * accept() fails for reasons that pass: no descriptor is left (EMFILE, ENFILE), no memory, a peer that gave
+ * up in the backlog. libev is level-triggered, so a watcher left running would spin at 100 % CPU in such a
+ * state, and a watcher stopped for good would end the service (defect B17 of the original). So any error but
+ * "none is waiting" stops the watcher, and a timer starts it again after 100 ms. The same pause serves the
+ * owner's own limits (may_accept).
  *
- * At most ACCEPTS connections are taken a wake-up, so that a storm of connects leaves turns to those already here.
+ * At most ACCEPTS connections are taken a wake-up, so that a storm of connects leaves turns to those already
+ * here.
  */
 #include "net/listener.h"
 
@@ -42,7 +44,8 @@ void imgo__sock_watch_peer(int fd)
 
 	/* Errors are fine: a unix socket has none of these. */
 	for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
-		(void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
+		(void)setsockopt(
+			fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
 }
 
 static void pause_accepting(struct imgo__listener *l, int err)
@@ -131,7 +134,8 @@ int imgo__listener_new(struct imgo__listener **out, struct imgo_loop *loop, cons
 
 	*out = NULL;
 	if (!address || imgo__addr_parse(&addr, imgo_str(address)))
-		return imgo__fail(error, IMGO_EINVAL, "not an address to listen on: %s", address ? address : "(none)");
+		return imgo__fail(
+			error, IMGO_EINVAL, "not an address to listen on: %s", address ? address : "(none)");
 	struct imgo__listener *l = imgo__zalloc(sizeof *l);
 	if (!l)
 		return imgo__fail(error, IMGO_ENOMEM, "out of memory");

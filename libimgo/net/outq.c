@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* An array that is consumed at its front: compacted when it reaches its end with a free front half, else doubled. */
+/* An array that is consumed at its front: compacted when it reaches its end with a free front half, else
+ * doubled. */
 #include "net/outq.h"
 
 #include "base/mem.h"

@@ -25,7 +25,8 @@ static void session(void **state)
 	assert_string_equal(rig.token, "token");
 	put_text(fd, "{\"op\":2,\"seq\":9}"); /* B19: what is omitted is 0 */
 	expect_text(&rig, fd, "[{\"ver\":0,\"op\":3,\"seq\":9,\"body\":{}}]");
-	put_frame(fd, IMGO__WS_BINARY, true, " {\"ver\":1,\"op\":4,\"seq\":2,\"body\":{\"a\":[1, \"x\\n\"]}}");
+	put_frame(
+		fd, IMGO__WS_BINARY, true, " {\"ver\":1,\"op\":4,\"seq\":2,\"body\":{\"a\":[1, \"x\\n\"]}}");
 	expect_text(&rig, fd, "[{\"ver\":1,\"op\":5,\"seq\":2,\"body\":{\"a\":[1,\"x\\n\"]}}]");
 	put_text(fd, "{\"ver\":1,\"op\":4,\"seq\":2,\"body\":\"te\\u0078t\"}");
 	expect_text(&rig, fd, "[{\"ver\":1,\"op\":5,\"seq\":2,\"body\":\"te\\u0078t\"}]");
@@ -40,7 +41,8 @@ static void session(void **state)
 	struct imgo_msg *two[2] = {message("{\"test\": 1}"), message("not json")}; /* B6 */
 	assert_int_equal(imgo_hub_send_room(rig.hub, imgo_str("1000"), two, 2), 1);
 	expect_text(&rig, fd,
-		"[{\"ver\":0,\"op\":5,\"seq\":0,\"body\":{\"test\":1}},{\"ver\":0,\"op\":5,\"seq\":0,\"body\":\"not json\"}]");
+		"[{\"ver\":0,\"op\":5,\"seq\":0,\"body\":{\"test\":1}},{\"ver\":0,\"op\":5,\"seq\":0,"
+		"\"body\":\"not json\"}]");
 	assert_int_equal(imgo_hub_send(rig.hub, rig.conn, two, 1), 0);
 	expect_text(&rig, fd, "[{\"ver\":0,\"op\":5,\"seq\":0,\"body\":{\"test\":1}}]");
 	put_text(fd, "{\"ver\":1,\"op\":12,\"seq\":4,\"body\":{}}");
@@ -100,8 +102,8 @@ static void version_2(void **state)
 	close(fd);
 }
 
-#define HEAD "Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-#define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define HEAD    "Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+#define KEY     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 #define VERSION "Sec-WebSocket-Version: 13\r\n"
 
 static void refused_upgrades(void **state)
@@ -117,7 +119,8 @@ static void refused_upgrades(void **state)
 		{"GET /sub HTTP/1.1\r\n" HEAD KEY KEY VERSION "\r\n", "HTTP/1.1 400 "},
 		{"GET /sub HTTP/1.1\r\n" HEAD "Sec-WebSocket-Key: short\r\n" VERSION "\r\n", "HTTP/1.1 400 "},
 		{"GET /sub HTTP/1.1\r\n" HEAD KEY "Sec-WebSocket-Version: 8\r\n\r\n", "HTTP/1.1 426 "},
-		{"GET /sub HTTP/1.1\r\n" HEAD KEY VERSION "Origin: https://evil.example\r\n\r\n", "HTTP/1.1 403 "},
+		{"GET /sub HTTP/1.1\r\n" HEAD KEY VERSION "Origin: https://evil.example\r\n\r\n",
+			"HTTP/1.1 403 "},
 		{"GET /sub HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 4"},
 		{"\x16\x03\x01\x02garbage\r\n", "HTTP/1.1 400 "},
 	};
@@ -157,20 +160,20 @@ static void wrong_frames(void **state)
 		const char *hex;
 		unsigned code;
 	} cases[] = {
-		{"8105 68656c6c6f", 1002},                 /* not masked */
-		{"c185 00000000 68656c6c6f", 1002},        /* RSV */
-		{"8385 00000000 68656c6c6f", 1002},        /* opcode */
-		{"0985 00000000 68656c6c6f", 1002},        /* a fragmented ping */
-		{"8085 00000000 68656c6c6f", 1002},        /* a continuation of nothing */
-		{"89fe 0080", 1002},                       /* a long ping */
-		{"8881 00000000 03", 1002},                /* half a close code */
-		{"8882 00000000 03ed", 1002},              /* close code 1005 */
-		{"81fe 8000", 1009},                       /* too big, known at the header */
+		{"8105 68656c6c6f", 1002},          /* not masked */
+		{"c185 00000000 68656c6c6f", 1002}, /* RSV */
+		{"8385 00000000 68656c6c6f", 1002}, /* opcode */
+		{"0985 00000000 68656c6c6f", 1002}, /* a fragmented ping */
+		{"8085 00000000 68656c6c6f", 1002}, /* a continuation of nothing */
+		{"89fe 0080", 1002},                /* a long ping */
+		{"8881 00000000 03", 1002},         /* half a close code */
+		{"8882 00000000 03ed", 1002},       /* close code 1005 */
+		{"81fe 8000", 1009},                /* too big, known at the header */
 		{"81ff 7fffffffffffffff", 1009},
-		{"8184 00000000 ce61", 1007},              /* not UTF-8: fail fast, before the frame is whole */
-		{"8185 00000000 68656c6c6f", 1002},        /* text that is not JSON */
-		{"8282 00000000 0000", 1003},              /* goim's binary dialect: not yet */
-		{"8282 00000000 7bff", 1007},              /* JSON must be UTF-8 in a binary frame, too */
+		{"8184 00000000 ce61", 1007},       /* not UTF-8: fail fast, before the frame is whole */
+		{"8185 00000000 68656c6c6f", 1002}, /* text that is not JSON */
+		{"8282 00000000 0000", 1003},       /* goim's binary dialect: not yet */
+		{"8282 00000000 7bff", 1007},       /* JSON must be UTF-8 in a binary frame, too */
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -213,9 +216,11 @@ static void split_at_every_byte(void **state)
 {
 	uint8_t in[2048];
 	size_t nin = sizeof upgrade_request - 1;
-	const char *texts[] = {"{\"ver\":1,\"op\":7,\"seq\":1,\"body\":\"token\"}", "{\"op\":2}",
-		"{\"ver\":1,\"op\":4,\"seq\":3,\"body\":\"some body, longer than 125 bytes, so that the length of the frame "
-		"takes two bytes, and on top of that a few letters that take more than one: \xc3\xa4\xe2\x82\xac\"}"};
+	const char *longer =
+		"{\"ver\":1,\"op\":4,\"seq\":3,\"body\":\"some body, longer than 125 bytes, so that the "
+		"length "
+		"of the frame takes two bytes, and then letters of more than one: \xc3\xa4\xe2\x82\xac\"}";
+	const char *texts[] = {"{\"ver\":1,\"op\":7,\"seq\":1,\"body\":\"token\"}", "{\"op\":2}", longer};
 	(void)state;
 	memcpy(in, upgrade_request, nin);
 	for (int i = 0; i < 3; i++)
