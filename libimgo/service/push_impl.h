@@ -42,6 +42,21 @@ struct imgo__push_op {
 void *imgo__push_op_new(struct imgo_push *push, size_t size, void (*orphan)(struct imgo__push_op *op));
 void imgo__push_op_free(struct imgo__push_op *op);
 
+/* An op of the gate: ends by one callback. */
+struct imgo__gate_op {
+	struct imgo__push_op op;
+	imgo__gate_cb *cb;
+	void *user;
+};
+void *imgo__gate_op_new(struct imgo_push *push, size_t size, imgo__gate_cb *cb, void *user);
+void imgo__gate_op_end(struct imgo__gate_op *op, int err); /* calls back and frees */
+
+uint32_t imgo__push_partition(struct imgo_push *push, struct imgo_str who); /* of a user */
+
+/* push_split.c: of struct imgo__gate_ops; impl is the push */
+int imgo__push_ack(void *impl, struct imgo__gate_ack *items, size_t n, imgo__gate_cb *cb, void *user);
+int imgo__push_compare(void *impl, struct imgo__gate_compare *items, size_t n, imgo__gate_cb *cb, void *user);
+
 /* The stock authentication: tokens in the store. */
 int imgo__auth_store_new(void **impl, struct imgo_store *store, struct imgo_bus *bus);
 extern const struct imgo_auth_ops imgo__auth_store_ops;
