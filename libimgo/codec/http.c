@@ -167,6 +167,13 @@ static void take_framing(struct imgo__http_request *out, const struct framing *f
 	out->content_length = f->content_length;
 }
 
+static struct imgo__http_lines lines_of(const uint8_t *data, size_t len)
+{
+	const char *at = (const char *)data;
+
+	return (struct imgo__http_lines){at, len ? at + len : at}; /* data may be NULL then */
+}
+
 static int refuse(int *status, int code)
 {
 	*status = code;
@@ -177,8 +184,7 @@ ssize_t imgo__http_decode(const uint8_t *data, size_t len, const struct imgo__ht
 	struct imgo__http_request *out, int *status)
 {
 	bool full = len >= limits->head_max;
-	struct imgo__http_lines lines = {
-		(const char *)data, (const char *)data + (full ? limits->head_max : len)};
+	struct imgo__http_lines lines = lines_of(data, full ? limits->head_max : len);
 	struct framing f = {0};
 	struct imgo_str line;
 	int complete = imgo__http_line(&lines, &line);
@@ -236,7 +242,7 @@ ssize_t imgo__http_decode_response(
 	const uint8_t *data, size_t len, size_t head_max, struct imgo__http_response *out)
 {
 	bool full = len >= head_max, http10 = false;
-	struct imgo__http_lines lines = {(const char *)data, (const char *)data + (full ? head_max : len)};
+	struct imgo__http_lines lines = lines_of(data, full ? head_max : len);
 	struct framing f = {0};
 	struct imgo_str line;
 	int rc = imgo__http_line(&lines, &line), status;

@@ -15,6 +15,19 @@ static struct imgo_str text_of(const struct imgo__buf *buf)
 	return imgo_strn(buf->data, buf->len);
 }
 
+/* What a string means, by both. */
+static void compare_strings(struct imgo_str text, const json_t *theirs)
+{
+	struct imgo__buf compact = {0}, meaning = {0};
+
+	CHECK(imgo__json_compact(&compact, text) == 0 && compact.len >= 2);
+	CHECK(imgo__json_unquote(&meaning, imgo_strn(compact.data + 1, compact.len - 2)) == 0);
+	CHECK(imgo_str_eq(
+		text_of(&meaning), imgo_strn(json_string_value(theirs), json_string_length(theirs))));
+	imgo__buf_free(&compact);
+	imgo__buf_free(&meaning);
+}
+
 static void compare_with_jansson(struct imgo_str text, bool ours)
 {
 	json_error_t error;
@@ -30,6 +43,8 @@ static void compare_with_jansson(struct imgo_str text, bool ours)
 	}
 	if (ours && !theirs)
 		CHECK(code == json_error_numeric_overflow || code == json_error_null_byte_in_key);
+	if (ours && json_is_string(theirs))
+		compare_strings(text, theirs);
 	json_decref(theirs);
 }
 
