@@ -52,8 +52,8 @@ size_t imgo__packet_header(const struct imgo__packet *packet, uint8_t out[IMGO__
  * are 0 and the body is empty (B19). body of out is the raw JSON text of "body", outer quotes of a string stripped
  * (for a token: escapes are not interpreted, as in the original). Version 2: "epoch" number and "id" string set has_id.
  * `text` must be valid UTF-8; strict JSON, depth ≤ 16, an object; duplicate keys, wrong types, integers that do not
- * fit, and trailing bytes are IMGO_EPROTO. Other fields are ignored, and so are "epoch" and "id" that are not ours
- * (ver below 2 and op not 18). out->body points into text. No allocation.
+ * fit, and trailing bytes are IMGO_EPROTO. Other fields are ignored, and so are "epoch" and "id" of version 1
+ * (ver below 2, unless op is 18); in version 2 they come together or not at all. out->body points into text. No allocation.
  */
 int imgo__packet_decode_json(struct imgo_str text, struct imgo__packet *out);
 

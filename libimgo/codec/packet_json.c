@@ -144,12 +144,9 @@ int imgo__packet_decode_json(struct imgo_str text, struct imgo__packet *out)
 	out->quoted = out->body.len && *out->body.p == '"';
 	if (out->quoted)
 		out->body = unquoted(out->body);
-	if (members[EPOCH].p || members[ID].p) {
-		out->has_id = parse_id(members[EPOCH], members[ID], &out->id);
-		if (!out->has_id) {
-			out->id = (struct imgo_id){0, 0};
-			return ver >= 2 || op == IMGO__OP_ACK ? IMGO_EPROTO : 0;
-		}
+	if ((members[EPOCH].p || members[ID].p) && (ver >= 2 || op == IMGO__OP_ACK)) {
+		out->has_id = true;
+		return parse_id(members[EPOCH], members[ID], &out->id) ? 0 : IMGO_EPROTO;
 	}
 	return 0;
 }
