@@ -56,6 +56,8 @@ static void decodes_ids(void **state)
 	/* A version 1 client may have fields of these names. */
 	assert_int_equal(decode(imgo_str("{\"op\":4,\"ver\":1,\"id\":\"abc\"}"), &p), 0);
 	assert_false(p.has_id);
+	assert_int_equal(decode(imgo_str("{\"op\":4,\"ver\":1,\"id\":\"1\",\"epoch\":1}"), &p), 0);
+	assert_false(p.has_id);
 	assert_int_equal(
 		decode(imgo_str("{\"op\":4,\"ver\":2,\"id\":\"abc\",\"epoch\":1}"), &p), IMGO_EPROTO);
 	assert_int_equal(decode(imgo_str("{\"op\":4,\"ver\":2,\"id\":\"1\"}"), &p), IMGO_EPROTO);
