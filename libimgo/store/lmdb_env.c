@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening the environment, its format record, and the watch over space.
+ *
+ * Space. LMDB copies pages on write, so that even a delete needs a few free ones. A reserve of them is kept for jobs that
+ * do not let the data grow: free pages inside the map (the rest of the map plus the freelist), and blocks on the disk
+ * (the file is allocated ahead of its last page). While the reserve is not there, growing jobs are refused. Counting
+ * the freelist costs a walk, so it is done only when the rest of the map, or of the disk, is not enough by itself.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "store/lmdb_private.h"
+
+enum { FORMAT = 1, DBS_MAX = 32, RESERVE_BYTES = 2 << 20, DISK_MIN_BYTES = 1 << 20 };
+
+static const char META_KEY[] = "imgo";
+
+int imgo__lmdb_err(int rc)
+{
+	switch (rc) {
+	case 0:
+		return 0;
+	case MDB_NOTFOUND:
+		return IMGO_ENOTFOUND;
+	case MDB_KEYEXIST:
+		return IMGO_EEXISTS;
+	case MDB_MAP_FULL:
+	case ENOSPC:
+	case EDQUOT:
+		return IMGO_EFULL;
+	case MDB_TXN_FULL:
+	case MDB_READERS_FULL:
+	case MDB_DBS_FULL:
+		return IMGO_ELIMIT;
+	case MDB_VERSION_MISMATCH:
+		return IMGO_EVERSION;
+	case ENOMEM:
+		return IMGO_ENOMEM;
+	case EINVAL:
+	case MDB_BAD_VALSIZE:
+		return IMGO_EINVAL;
+	}
+	return IMGO_EIO;
+}
+
+/* ---- space ---- */
+
+bool imgo__lmdb_disk_full(const struct imgo__lmdb_env *env)
+{
+	struct statvfs vfs;
+	return statvfs(env->path, &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < DISK_MIN_BYTES;
+}
+
+/* Pages of older transactions that may be used again. */
+static size_t free_pages(MDB_txn *txn)
+{
+	MDB_cursor *cursor;
+	MDB_val key, value;
+	size_t pages = 0;
+	if (mdb_cursor_open(txn, 0, &cursor))
+		return 0;
+	while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+		size_t n;
+		memcpy(&n, value.mv_data, sizeof n);
+		pages += n;
+	}
+	mdb_cursor_close(cursor);
+	return pages;
+}
+
+/* Allocates blocks ahead of the last page. False: the disk has none. */
+static bool allocate(struct imgo__lmdb_env *env, uint64_t need_bytes)
+{
+	if (env->allocated_bytes >= need_bytes)
+		return true;
+	mdb_filehandle_t fd;
+	mdb_env_get_fd(env->env, &fd);
+	uint64_t ahead = need_bytes + env->reserve_pages * env->page_bytes;
+	while (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)ahead)) {
+		if (errno == EINTR)
+			continue;
+		if (errno == ENOSPC || errno == EDQUOT)
+			return false;
+		break; /* a file system that cannot do it: there is no reserve on disk */
+	}
+	env->allocated_bytes = ahead;
+	return true;
+}
+
+void imgo__lmdb_check_space(struct imgo__lmdb_env *env, MDB_txn *txn)
+{
+	MDB_envinfo info;
+	mdb_env_info(env->env, &info);
+	size_t used = info.me_last_pgno + 1;
+	size_t left = env->map_pages > used ? env->map_pages - used : 0;
+	size_t on_disk = left < env->reserve_pages ? left : env->reserve_pages;
+	bool ok = left >= env->reserve_pages && allocate(env, (uint64_t)(used + on_disk) * env->page_bytes);
+	env->short_of_space = !ok && free_pages(txn) + (left >= env->reserve_pages ? 0 : left) < env->reserve_pages;
+	if (env->short_of_space != env->said_full) {
+		env->said_full = env->short_of_space;
+		imgo_log_event(imgo_loop_log(env->loop), env->said_full ? IMGO_LOG_ERROR : IMGO_LOG_INFO, "store",
+			env->said_full ? "lmdb-full" : "lmdb-has-space", "used_pages=%zu map_pages=%zu", used,
+			env->map_pages);
+	}
+}
+
+/* ---- format ---- */
+
+/* "version created_s crc": 4 + 8 + 4 bytes. */
+static int check_format(struct imgo__lmdb_env *env, const MDB_val *value, struct imgo_error *error)
+{
+	const uint8_t *p = value->mv_data;
+	if (value->mv_size != 16 || imgo__crc32c(0, p, 12) != imgo__get32(p + 12))
+		return imgo__fail(error, IMGO_EIO, "%s: the format record is damaged", env->path);
+	if (imgo__get32(p) != FORMAT)
+		return imgo__fail(error, IMGO_EVERSION, "%s: format %u, this library knows %d", env->path,
+			(unsigned)imgo__get32(p), FORMAT);
+	env->created_s = imgo__get64(p + 4);
+	return 0;
+}
+
+static int write_format(struct imgo__lmdb_env *env, MDB_txn *txn, MDB_dbi dbi)
+{
+	uint8_t record[16];
+	MDB_val key = {sizeof META_KEY - 1, (void *)META_KEY}, value = {sizeof record, record};
+	env->created_s = imgo_loop_wall_ms(env->loop) / 1000;
+	imgo__put32(record, FORMAT);
+	imgo__put64(record + 4, env->created_s);
+	imgo__put32(record + 12, imgo__crc32c(0, record, 12));
+	return mdb_put(txn, dbi, &key, &value, 0);
+}
+
+static int init_format(struct imgo__lmdb_env *env, struct imgo_error *error)
+{
+	MDB_txn *txn;
+	MDB_dbi dbi;
+	MDB_val key = {sizeof META_KEY - 1, (void *)META_KEY}, value;
+	MDB_stat stat;
+	int rc = mdb_txn_begin(env->env, NULL, 0, &txn), err = 0;
+	if (rc)
+		return imgo__fail(error, imgo__lmdb_err(rc), "%s: %s", env->path, mdb_strerror(rc));
+	rc = mdb_stat(txn, 1, &stat); /* the main database: names of the others */
+	bool fresh = rc == 0 && stat.ms_entries == 0;
+	if (!rc)
+		rc = mdb_dbi_open(txn, "meta", fresh ? MDB_CREATE : 0, &dbi);
+	if (rc == MDB_NOTFOUND)
+		err = imgo__fail(error, IMGO_EIO, "%s: an LMDB environment, but not one of ours", env->path);
+	else if (!rc && fresh)
+		rc = write_format(env, txn, dbi);
+	else if (!rc && mdb_get(txn, dbi, &key, &value) == 0)
+		err = check_format(env, &value, error);
+	else if (!rc)
+		err = imgo__fail(error, IMGO_EIO, "%s: the format record is missing", env->path);
+	if (err || rc)
+		mdb_txn_abort(txn);
+	else
+		rc = mdb_txn_commit(txn);
+	if (rc && !err)
+		err = imgo__fail(error, imgo__lmdb_err(rc), "%s: %s", env->path, mdb_strerror(rc));
+	return err;
+}
+
+/* ---- life ---- */
+
+static int open_mdb(struct imgo__lmdb_env *env, const struct imgo__lmdb_options *options, struct imgo_error *error)
+{
+	if (mkdir(env->path, 0700) && errno != EEXIST)
+		return imgo__fail(error, IMGO_EIO, "%s: %s", env->path, strerror(errno));
+	/* Never WRITEMAP: a full disk would be a SIGBUS. NOTLS: a reader's transaction is its owner's, not a thread's. */
+	unsigned flags = MDB_NOTLS | (options->no_metasync ? MDB_NOMETASYNC : 0);
+	int rc = mdb_env_create(&env->env);
+	if (!rc)
+		rc = mdb_env_set_mapsize(env->env, options->map_bytes);
+	if (!rc)
+		rc = mdb_env_set_maxdbs(env->env, DBS_MAX);
+	if (!rc)
+		rc = mdb_env_open(env->env, env->path, flags, 0600);
+	if (rc)
+		return imgo__fail(error, imgo__lmdb_err(rc), "%s: %s", env->path, mdb_strerror(rc));
+	int dead;
+	mdb_reader_check(env->env, &dead);
+	MDB_envinfo info;
+	MDB_stat stat;
+	mdb_env_info(env->env, &info);
+	mdb_env_stat(env->env, &stat);
+	env->page_bytes = stat.ms_psize;
+	env->map_pages = info.me_mapsize / stat.ms_psize;
+	env->reserve_pages = RESERVE_BYTES / stat.ms_psize;
+	if (env->reserve_pages > env->map_pages / 8)
+		env->reserve_pages = env->map_pages / 8;
+	return init_format(env, error);
+}
+
+static void close_env(struct imgo__lmdb_env *env)
+{
+	imgo__lmdb_writer_stop(env);
+	if (env->env)
+		mdb_env_close(env->env);
+	pthread_mutex_destroy(&env->lock);
+	pthread_cond_destroy(&env->idle);
+	free(env->path);
+	free(env);
+}
+
+int imgo__lmdb_env_open(struct imgo__lmdb_env **out, struct imgo_loop *loop, const struct imgo__lmdb_options *options,
+	struct imgo_error *error)
+{
+	*out = NULL;
+	if (!options->path || !options->path[0])
+		return imgo__fail(error, IMGO_EINVAL, "LMDB: no path");
+	if (options->map_bytes < 1 << 18 || options->map_bytes > SIZE_MAX / 2)
+		return imgo__fail(error, IMGO_EINVAL, "LMDB: map_bytes is out of range");
+	struct imgo__lmdb_env *env = imgo__zalloc(sizeof *env);
+	if (!env)
+		return imgo__fail(error, IMGO_ENOMEM, "out of memory");
+	env->loop = loop;
+	env->refs = 1;
+	pthread_mutex_init(&env->lock, NULL);
+	pthread_cond_init(&env->idle, NULL);
+	imgo__lmdb_queue_init(&env->queue);
+	env->path = imgo__strdup(options->path);
+	int err = env->path ? open_mdb(env, options, error) : imgo__fail(error, IMGO_ENOMEM, "out of memory");
+	if (!err && (err = imgo__lmdb_writer_start(env)))
+		imgo__fail(error, err, "LMDB: the writer thread does not start");
+	if (err) {
+		close_env(env);
+		return err;
+	}
+	*out = env;
+	return 0;
+}
+
+void imgo__lmdb_env_ref(struct imgo__lmdb_env *env)
+{
+	env->refs++;
+}
+
+void imgo__lmdb_env_unref(struct imgo__lmdb_env *env)
+{
+	if (env && --env->refs == 0)
+		close_env(env);
+}
+
+uint64_t imgo__lmdb_env_created_s(const struct imgo__lmdb_env *env)
+{
+	return env->created_s;
+}
+
+int imgo__lmdb_db(struct imgo__lmdb_env *env, const char *name, unsigned *out)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(env->env, NULL, 0, &txn);
+	if (rc)
+		return imgo__lmdb_err(rc);
+	rc = mdb_dbi_open(txn, name, MDB_CREATE, out);
+	if (rc)
+		mdb_txn_abort(txn);
+	else
+		rc = mdb_txn_commit(txn);
+	return imgo__lmdb_err(rc);
+}
