@@ -14,9 +14,9 @@
  *	0 <= walked <= end(1) <= end(2) <= ... <= n
  *
  * and these numbers cut the array into segments, within which all members are equal: to each cast, all are
- * done, all are due, or all are not meant. A member that leaves makes a hole in its segment. It is filled with
- * that segment's last member, which moves the hole to the end of the segment; the border moves down by one,
- * and the hole is now the first place of the next segment, and so on until it is at the end of the array.
+ * done, all are due, or all are not meant. A member that leaves makes a hole in its segment. It is filled
+ * with that segment's last member, which moves the hole to the end of the segment; the border moves down by
+ * one, and the hole is now the first place of the next segment, and so on until it is at the end of the array.
  * Nobody changes its segment: nobody is missed, none gets twice.
  *
  * While messages are handed out (hub->hold), a connection that dies is only marked; the array stays as it is.

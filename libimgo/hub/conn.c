@@ -168,7 +168,8 @@ static void say_goodbye(struct imgo__conn *c)
 		c->queued -=
 			before - (c->out ? c->out->bytes : 0); /* these were never written, nor will be */
 	}
-	if (c->flags & IMGO__CONN_UPGRADED) {
+	/* Nobody listens behind a FIN, and words to nobody are answered with a reset. */
+	if ((c->flags & IMGO__CONN_UPGRADED) && !(c->flags & IMGO__CONN_FIN_READ)) {
 		struct imgo__chunk *frame = imgo__ws_close_frame(c);
 		if (frame && imgo__outq_push(&c->out, frame, 0) == 0)
 			c->queued += frame->len;
