@@ -53,13 +53,18 @@ static void select_largest(struct imgo_room_count *counts, size_t n, size_t keep
 	}
 }
 
+void imgo__registry_order_counts(struct imgo_room_count *counts, size_t n)
+{
+	if (n)
+		qsort(counts, n, sizeof *counts, by_key);
+}
+
 size_t imgo__registry_sort_counts(struct imgo_room_count *counts, size_t n)
 {
 	if (n > IMGO_REGISTRY_COUNT_MAX) {
 		select_largest(counts, n, IMGO_REGISTRY_COUNT_MAX);
 		n = IMGO_REGISTRY_COUNT_MAX;
 	}
-	if (n)
-		qsort(counts, n, sizeof *counts, by_key);
+	imgo__registry_order_counts(counts, n);
 	return n;
 }

@@ -8,6 +8,7 @@
 /* Sorts counts by key. When there are more than IMGO_REGISTRY_COUNT_MAX only the largest are kept, at the
  * beginning. Returns how many are left. */
 size_t imgo__registry_sort_counts(struct imgo_room_count *counts, size_t n);
+void imgo__registry_order_counts(struct imgo_room_count *counts, size_t n); /* by key, all of them */
 
 /* Are these arguments fit for an operation? Also asked by the decoders of what came by RPC. */
 bool imgo__registry_valid_put(const struct imgo_registry_put *item);

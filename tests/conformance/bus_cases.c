@@ -510,7 +510,8 @@ static int run_case(const struct bus_backend *backend, size_t i, struct imgo_loo
 	struct kit kit = {.loop = loop, .backend = backend};
 	uint64_t began = kit_now();
 
-	snprintf(kit.scope, sizeof kit.scope, "check%ld-%u", (long)(imgo_loop_wall_ms(loop) / 1000 % 100000), scopes++);
+	snprintf(kit.scope, sizeof kit.scope, "check%ld-%u", (long)(imgo_loop_wall_ms(loop) / 1000 % 100000),
+		scopes++);
 	kit_open(&kit);
 	cases[i].run(&kit);
 	kit_end(&a);
