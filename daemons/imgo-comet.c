@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/* imgo-comet: holds the client connections, and delivers to them. */
+#include <imgo/edge.h>
+
+#include "common.h"
+
+struct comet_config {
+	struct imgo_edge_options options;
+	int v1_ack;
+};
+
+static const char *const v1_acks[] = {"tcp", "written", "heartbeat", NULL}; /* enum imgo_v1_ack */
+
+static const struct imgo_property table[] = {
+	{IMGO_PROPERTY("comet.id", UINT, struct comet_config, options.comet, NULL, 1, INT32_MAX,
+		"Number of this comet, unique in the cluster: imgo's Server."),
+		.flags = IMGO_PROPERTY_REQUIRED},
+	{IMGO_PROPERTY("comet.tcp", STRING, struct comet_config, options.tcp, "0.0.0.0:8080", 0, 0,
+		"Address for TCP clients.")},
+	{IMGO_PROPERTY("comet.websocket", STRING, struct comet_config, options.websocket, "0.0.0.0:8090", 0, 0,
+		"Address for WebSocket clients.")},
+	{IMGO_PROPERTY("comet.rpc", STRING, struct comet_config, options.rpc, "127.0.0.1:8092", 0, 0,
+		"Address to listen on for jobs and logics.")},
+	{IMGO_PROPERTY("comet.rpc-advertise", STRING, struct comet_config, options.rpc_advertise, NULL, 0, 63,
+		"Address at which they reach it, when it is not that of comet.rpc.")},
+	{IMGO_PROPERTY("comet.lease", DURATION, struct comet_config, options.lease_ms, "10s", 1000, 600000,
+		"A comet that is silent for so long is forgotten with its sessions.")},
+	{IMGO_PROPERTY("comet.compare", DURATION, struct comet_config, options.compare_ms, "10s", 0, 600000,
+		"Each session is compared with its user's log this often, which bounds every lost word; 0: never (for tests).")},
+	{IMGO_PROPERTY("v1.ack", ENUM, struct comet_config, v1_ack, "tcp", 0, 0,
+		"When a message counts as received by a client of version 1: its TCP has it (and then a packet, an orderly end or a "
+		"second came), it was written, or a heartbeat came after."),
+		.values = v1_acks},
+	{IMGO_PROPERTY("logic.peers", STRING, struct comet_config, options.logics, "127.0.0.1:7170", 0, 0,
+		"RPC addresses of logics, host:port between commas; any will do.")},
+	{0},
+};
+
+struct comet {
+	struct daemon daemon;
+	struct imgo_edge *edge;
+	int code;
+};
+
+static void stop(void *user)
+{
+	struct comet *comet = user;
+
+	imgo_edge_stop(comet->edge, comet->daemon.common.stop_ms, daemon_stopped, &comet->daemon);
+}
+
+static void on_superseded(struct imgo_edge *edge, void *user)
+{
+	struct comet *comet = user;
+
+	(void)edge;
+	comet->code = DAEMON_FAILED;
+	daemon_stopped(&comet->daemon);
+}
+
+int main(int argc, char **argv)
+{
+	struct comet_config config = {IMGO_EDGE_OPTIONS_INIT, 0};
+	struct imgo_hub_options hub = IMGO_HUB_OPTIONS_INIT;
+	struct imgo_config_set sets[] = {{table, &config}, {daemon_hub_table, &hub}};
+	struct imgo_error error = {0};
+	struct comet comet = {.code = DAEMON_OK};
+	int code = daemon_start(&comet.daemon, "imgo-comet", "holds the client connections", sets, 2, argc, argv);
+
+	if (code != DAEMON_RUN)
+		return code;
+	config.options.secret = comet.daemon.common.secret;
+	config.options.v1_ack = (enum imgo_v1_ack)config.v1_ack;
+	config.options.hub = &hub;
+	config.options.on_superseded = on_superseded;
+	config.options.user = &comet;
+	if (imgo_edge_new(&comet.edge, comet.daemon.loop, &config.options, &error) < 0)
+		comet.code = daemon_fail(&comet.daemon, &error);
+	else
+		daemon_run(&comet.daemon, stop, &comet);
+	imgo_edge_free(comet.edge);
+	daemon_end(&comet.daemon);
+	return comet.code;
+}

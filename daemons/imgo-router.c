@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* imgo-router: the session registry, in memory, served over RPC. */
+#include <imgo/router.h>
+
+#include "common.h"
+
+struct router_config {
+	struct imgo_router_options options;
+};
+
+static const struct imgo_property table[] = {
+	{IMGO_PROPERTY("router.rpc", STRING, struct router_config, options.listen, "127.0.0.1:7270", 0, 0,
+		"Address to listen on for logics and jobs.")},
+	{IMGO_PROPERTY("router.list-version", UINT, struct router_config, options.list_version, "1", 1, UINT32_MAX,
+		"Number of the list of routers that this one is part of.")},
+	{0},
+};
+
+int main(int argc, char **argv)
+{
+	struct router_config config = {IMGO_ROUTER_OPTIONS_INIT};
+	struct imgo_config_set sets[] = {{table, &config}};
+	struct imgo_registry *registry = NULL;
+	struct imgo_router *router = NULL;
+	struct imgo_error error = {0};
+	struct daemon daemon;
+	int code = daemon_start(&daemon, "imgo-router", "knows which user is online, and where", sets, 1, argc, argv);
+
+	if (code != DAEMON_RUN)
+		return code;
+	config.options.secret = daemon.common.secret;
+	code = DAEMON_OK;
+	if (imgo_registry_new_memory(&registry, daemon.loop, &error) < 0 ||
+		imgo_router_new(&router, daemon.loop, registry, &config.options, &error) < 0)
+		code = daemon_fail(&daemon, &error);
+	else
+		daemon_run(&daemon, daemon_stopped, &daemon);
+	imgo_router_free(router);
+	imgo_registry_free(registry);
+	daemon_end(&daemon);
+	return code;
+}
