@@ -3,10 +3,11 @@
  * The marker of a partition, and the rebuild of what the store forgot (DESIGN.md §3, A store may forget).
  *
  * Complete: go on with records. Missing, or being built by somebody (who lost the partition, for it is ours): BEGIN under
- * a new random token; then ask the bus for its end, and re-append from now − TTL up to there, telling nobody. The end is
- * that of the bus, not what was committed: another job may have been about to commit; and it is asked for after
- * BEGIN, so what was appended before the marker went is below it, and what comes later is refused while building. FINISH
- * by compare-and-swap. Then the partition goes on where its commits say.
+ * a new random token; then ask the bus for its end, and re-append from now − TTL up to there, telling nobody (and 5
+ * minutes more: what has expired is not added, but its msgid must be known when its second record comes). The end is
+ * that of the bus, not what was committed: another job may have been about to commit; and it is asked for after BEGIN,
+ * so what was appended before the marker went is below it, and what comes later is refused while building. FINISH by
+ * compare-and-swap. Then the partition goes on where its commits say.
  *
  * Whatever fails, the marker is looked at again and the whole begins anew: every step may be repeated.
  */
@@ -221,7 +222,7 @@ static void on_begun(int err, void *user)
 	struct imgo_store_marker marker;
 	struct imgo__dispatch_part *part = step_answer(user, &marker);
 	struct imgo_dispatch *dispatch;
-	uint64_t now;
+	uint64_t now, back;
 
 	if (!part)
 		return;
@@ -231,7 +232,8 @@ static void on_begun(int err, void *user)
 	}
 	dispatch = part->dispatch;
 	now = imgo_loop_wall_ms(dispatch->loop);
-	err = query_step(part, now > dispatch->ttl_ms ? now - dispatch->ttl_ms : 0, on_queried);
+	back = dispatch->ttl_ms + IMGO_STORE_TAGS_MS;
+	err = query_step(part, now > back ? now - back : 0, on_queried);
 	if (err < 0)
 		failed(part, err);
 }

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * imgo: the standalone server, all four roles in one process, with no broker, no cache and no configuration. It is what
+ * `./dev up` starts. examples/standalone.c is the same without configuration.
+ */
+#include <imgo/node.h>
+
+#include "common.h"
+
+struct standalone {
+	struct daemon daemon;
+	struct imgo_node_options node;
+	struct imgo_push_options push;
+	struct imgo_edge_options edge;
+	struct imgo_dispatch_options dispatch;
+	struct imgo_http_options http;
+	struct imgo_hub_options hub;
+	struct imgo_store_options store;
+	struct imgo_bus_memory_options bus;
+	int sessions_policy, v1_ack;
+	struct imgo_node *running;
+};
+
+static const char *const policies[] = {"replace", "refuse", NULL};      /* enum imgo_sessions_policy */
+static const char *const v1_acks[] = {"tcp", "written", "heartbeat", NULL}; /* enum imgo_v1_ack */
+
+static const struct imgo_property table[] = {
+	{IMGO_PROPERTY("comet.id", UINT, struct standalone, edge.comet, "1", 1, INT32_MAX, "Number of the comet: imgo's Server.")},
+	{IMGO_PROPERTY("comet.tcp", STRING, struct standalone, edge.tcp, "0.0.0.0:8080", 0, 0, "Address for TCP clients.")},
+	{IMGO_PROPERTY("comet.websocket", STRING, struct standalone, edge.websocket, "0.0.0.0:8090", 0, 0,
+		"Address for WebSocket clients.")},
+	{IMGO_PROPERTY("comet.compare", DURATION, struct standalone, edge.compare_ms, "10s", 0, 600000,
+		"Each session is compared with its user's log this often; 0: never (for tests).")},
+	{IMGO_PROPERTY("v1.ack", ENUM, struct standalone, v1_ack, "tcp", 0, 0,
+		"When a message counts as received by a client of version 1."),
+		.values = v1_acks},
+	{IMGO_PROPERTY("logic.http", STRING, struct standalone, http.listen, "127.0.0.1:7172", 0, 0,
+		"Address of the push API; on any but loopback api.key is required.")},
+	{IMGO_PROPERTY("logic.store-http", STRING, struct standalone, http.store_listen, "127.0.0.1:8099", 0, 0,
+		"Address at which the original's store answers /1/msg/get.")},
+	{IMGO_PROPERTY("api.key", STRING, struct standalone, http.api_key, NULL, 8, 256,
+		"Required of every call as \"Authorization: Bearer KEY\"."),
+		.flags = IMGO_PROPERTY_SECRET},
+	{IMGO_PROPERTY("api.body-max-bytes", SIZE, struct standalone, http.body_max_bytes, "1m", 1024, 16777216,
+		"Largest body of a request.")},
+	{IMGO_PROPERTY("push.body-max-bytes", SIZE, struct standalone, push.body_max_bytes, "256k", 1, IMGO_BODY_MAX,
+		"Largest message.")},
+	{IMGO_PROPERTY("push.users-max", UINT, struct standalone, push.users_max, "10000", 1, 1000000, "Users of one push.")},
+	{IMGO_PROPERTY("user.sessions-max", UINT, struct standalone, push.sessions_max, "16", 0, 64,
+		"Sessions of one user at the same time; 0: no maximum.")},
+	{IMGO_PROPERTY("user.sessions-policy", ENUM, struct standalone, sessions_policy, "replace", 0, 0,
+		"At the maximum: the oldest session goes, or the new one is refused."),
+		.values = policies},
+	{IMGO_PROPERTY("room.batch-max", UINT, struct standalone, dispatch.room_batch_max, "0", 0, 10000,
+		"Goim's way of batching room messages; 0: at once.")},
+	{IMGO_PROPERTY("room.batch-wait", DURATION, struct standalone, dispatch.room_batch_ms, "0", 0, 60000,
+		"See room.batch-max; goim waits 1s.")},
+	{IMGO_PROPERTY("store.path", STRING, struct standalone, node.store_path, NULL, 0, 0,
+		"Directory of the waiting messages and tokens (LMDB); not set: they are in memory.")},
+	{IMGO_PROPERTY("bus.bytes-max", SIZE, struct standalone, bus.bytes_max, "256m", 1048576, 68719476736,
+		"Memory for accepted messages; beyond it pushes are answered 503.")},
+	{0},
+};
+
+static void stop(void *user)
+{
+	struct standalone *self = user;
+
+	imgo_node_stop(self->running, self->daemon.common.stop_ms, daemon_stopped, &self->daemon);
+}
+
+static int open_node(struct standalone *self, struct imgo_error *error)
+{
+	self->push.sessions_policy = (enum imgo_sessions_policy)self->sessions_policy;
+	self->edge.v1_ack = (enum imgo_v1_ack)self->v1_ack;
+	self->edge.hub = &self->hub;
+	self->node.store = &self->store;
+	self->node.bus = &self->bus;
+	self->node.push = &self->push;
+	self->node.edge = &self->edge;
+	self->node.dispatch = &self->dispatch;
+	self->node.http = &self->http;
+	return imgo_node_new(&self->running, self->daemon.loop, &self->node, error);
+}
+
+int main(int argc, char **argv)
+{
+	struct standalone self = {
+		.node = IMGO_NODE_OPTIONS_INIT,
+		.push = IMGO_PUSH_OPTIONS_INIT,
+		.edge = IMGO_EDGE_OPTIONS_INIT,
+		.dispatch = IMGO_DISPATCH_OPTIONS_INIT,
+		.http = IMGO_HTTP_OPTIONS_INIT,
+		.hub = IMGO_HUB_OPTIONS_INIT,
+		.store = IMGO_STORE_OPTIONS_INIT,
+		.bus = IMGO_BUS_MEMORY_OPTIONS_INIT,
+	};
+	struct imgo_config_set sets[] = {{table, &self}, {daemon_hub_table, &self.hub}, {daemon_store_table, &self.store}};
+	struct imgo_error error = {0};
+	int code = daemon_start(&self.daemon, "imgo", "the standalone push server", sets, 3, argc, argv);
+
+	if (code != DAEMON_RUN)
+		return code;
+	code = DAEMON_OK;
+	if (open_node(&self, &error) < 0)
+		code = daemon_fail(&self.daemon, &error);
+	else
+		daemon_run(&self.daemon, stop, &self);
+	imgo_node_free(self.running);
+	daemon_end(&self.daemon);
+	return code;
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * All roles on one loop. Nothing here that an embedder could not write: the parts are made in the order in which they
+ * borrow one another, stopped in the order of the flow (no more pushes, no more clients, the last messages handled), and
+ * freed in reverse.
+ */
+#include <string.h>
+
+#include <imgo/node.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+
+struct imgo_node {
+	struct imgo_registry *registry;
+	struct imgo_store *store;
+	struct imgo_bus *bus;
+	struct imgo_push *push;
+	struct imgo_edge *edge;
+	struct imgo_dispatch *dispatch;
+	struct imgo_http *http;
+	uint64_t deadline_ms;
+	void (*done)(void *user);
+	void *user;
+};
+
+static int open_data(struct imgo_node *node, struct imgo_loop *loop, const struct imgo_node_options *options,
+	struct imgo_error *error)
+{
+	struct imgo_store_lmdb_options lmdb = IMGO_STORE_LMDB_OPTIONS_INIT;
+	int err = imgo_registry_new_memory(&node->registry, loop, error);
+
+	if (err < 0)
+		return err;
+	lmdb.path = options->store_path;
+	if (options->store_path)
+		err = imgo_store_new_lmdb(&node->store, loop, &lmdb, options->store, error);
+	else
+		err = imgo_store_new_memory(&node->store, loop, options->store, error);
+	if (err == 0)
+		err = imgo_bus_new_memory(&node->bus, loop, options->bus, error);
+	return err;
+}
+
+static int open_push(struct imgo_node *node, struct imgo_loop *loop, const struct imgo_node_options *options,
+	struct imgo_error *error)
+{
+	struct imgo_push_options push = IMGO_PUSH_OPTIONS_INIT;
+
+	if (options->push)
+		push = *options->push;
+	push.registry = node->registry;
+	push.store = node->store;
+	push.bus = node->bus;
+	return imgo_push_new(&node->push, loop, &push, error);
+}
+
+static int open_edge(struct imgo_node *node, struct imgo_loop *loop, const struct imgo_node_options *options,
+	struct imgo_error *error)
+{
+	struct imgo_edge_options edge = IMGO_EDGE_OPTIONS_INIT;
+
+	edge.tcp = "0.0.0.0:8080";
+	edge.websocket = "0.0.0.0:8090";
+	if (options->edge)
+		edge = *options->edge;
+	edge.push = node->push;
+	edge.logics = NULL;
+	return imgo_edge_new(&node->edge, loop, &edge, error);
+}
+
+static int open_dispatch(struct imgo_node *node, struct imgo_loop *loop, const struct imgo_node_options *options,
+	struct imgo_error *error)
+{
+	struct imgo_dispatch_options dispatch = IMGO_DISPATCH_OPTIONS_INIT;
+
+	if (options->dispatch)
+		dispatch = *options->dispatch;
+	if (options->store)
+		dispatch.ttl_ms = options->store->ttl_ms;
+	dispatch.registry = node->registry;
+	dispatch.store = node->store;
+	dispatch.bus = node->bus;
+	dispatch.edge = node->edge;
+	return imgo_dispatch_new(&node->dispatch, loop, &dispatch, error);
+}
+
+static int open_http(struct imgo_node *node, struct imgo_loop *loop, const struct imgo_node_options *options,
+	struct imgo_error *error)
+{
+	struct imgo_http_options http = IMGO_HTTP_OPTIONS_INIT;
+
+	if (options->http)
+		http = *options->http;
+	http.push = node->push;
+	return imgo_http_new(&node->http, loop, &http, error);
+}
+
+int imgo_node_new(struct imgo_node **out, struct imgo_loop *loop, const struct imgo_node_options *options,
+	struct imgo_error *error)
+{
+	struct imgo_node_options defaults = IMGO_NODE_OPTIONS_INIT;
+	struct imgo_node *node;
+	int err;
+
+	if (!options)
+		options = &defaults;
+	if (options->size != sizeof *options)
+		return imgo__fail(error, IMGO_EINVAL, "node: options of another version");
+	node = imgo__zalloc(sizeof *node);
+	if (!node)
+		return imgo__fail(error, IMGO_ENOMEM, "node: out of memory");
+	err = open_data(node, loop, options, error);
+	if (err == 0)
+		err = open_push(node, loop, options, error);
+	if (err == 0)
+		err = open_edge(node, loop, options, error);
+	if (err == 0)
+		err = open_dispatch(node, loop, options, error);
+	if (err == 0)
+		err = open_http(node, loop, options, error);
+	if (err < 0) {
+		imgo_node_free(node);
+		return err;
+	}
+	*out = node;
+	return 0;
+}
+
+/* ---- stop ---- */
+
+static void dispatch_stopped(void *user)
+{
+	struct imgo_node *node = user;
+
+	node->done(node->user);
+}
+
+static void edge_stopped(void *user)
+{
+	struct imgo_node *node = user;
+
+	imgo_dispatch_stop(node->dispatch, node->deadline_ms, dispatch_stopped, node);
+}
+
+static void http_stopped(void *user)
+{
+	struct imgo_node *node = user;
+
+	imgo_edge_stop(node->edge, node->deadline_ms, edge_stopped, node);
+}
+
+void imgo_node_stop(struct imgo_node *node, uint64_t deadline_ms, void (*done)(void *user), void *user)
+{
+	node->deadline_ms = deadline_ms / 3 + 1;
+	node->done = done;
+	node->user = user;
+	imgo_http_stop(node->http, node->deadline_ms, http_stopped, node);
+}
+
+void imgo_node_free(struct imgo_node *node)
+{
+	if (!node)
+		return;
+	imgo_http_free(node->http);
+	imgo_dispatch_free(node->dispatch);
+	imgo_edge_free(node->edge);
+	imgo_push_free(node->push);
+	imgo_bus_free(node->bus);
+	imgo_store_free(node->store);
+	imgo_registry_free(node->registry);
+	free(node);
+}
+
+struct imgo_push *imgo_node_push(struct imgo_node *node)
+{
+	return node->push;
+}
+
+struct imgo_edge *imgo_node_edge(struct imgo_node *node)
+{
+	return node->edge;
+}
+
+struct imgo_http *imgo_node_http(struct imgo_node *node)
+{
+	return node->http;
+}
+
+struct imgo_dispatch *imgo_node_dispatch(struct imgo_node *node)
+{
+	return node->dispatch;
+}

@@ -1,0 +1,656 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The whole path in one process on one loop, over real sockets: registry, store and bus in memory, push, dispatch and edge.
+ * Clients are plain sockets driven by this test.
+ */
+#include "test.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <imgo/dispatch.h>
+#include <imgo/edge.h>
+#include <imgo/push.h>
+#include <imgo/stats.h>
+
+#include "base/buf.h"
+#include "codec/packet.h"
+#include "loop/loop.h"
+
+struct flow {
+	struct imgo_stats *stats;
+	struct imgo_loop *loop;
+	struct imgo_registry *registry;
+	struct imgo_store *store;
+	struct imgo_bus *bus;
+	struct imgo_push *push;
+	struct imgo_edge *edge;
+	struct imgo_dispatch *dispatch;
+	int port;
+};
+
+struct flow_options {
+	struct imgo_store_options store;
+	uint32_t sessions_max;
+	enum imgo_sessions_policy policy;
+	uint64_t compare_ms;
+	enum imgo_v1_ack v1_ack;
+};
+#define FLOW_OPTIONS {IMGO_STORE_OPTIONS_INIT, 16, IMGO_SESSIONS_REPLACE, 10000, IMGO_V1_ACK_TCP}
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void turn(struct flow *flow)
+{
+	struct pollfd pfd = {imgo_loop_fd(flow->loop), POLLIN, 0};
+	int timeout = imgo_loop_timeout_ms(flow->loop);
+
+	poll(&pfd, 1, timeout < 0 || timeout > 5 ? 5 : timeout);
+	imgo_loop_process(flow->loop);
+}
+
+static void run_ms(struct flow *flow, uint64_t ms)
+{
+	uint64_t end = now_ms() + ms;
+
+	while (now_ms() < end)
+		turn(flow);
+}
+
+#define run_until(flow, condition) \
+	do { \
+		uint64_t end_ = now_ms() + 10000; \
+		while (!(condition) && now_ms() < end_) \
+			turn(flow); \
+		assert_true(condition); \
+	} while (0)
+
+static void flow_start(struct flow *flow, const struct flow_options *options)
+{
+	struct imgo_loop_options loop = IMGO_LOOP_OPTIONS_INIT;
+	struct imgo_push_options push = IMGO_PUSH_OPTIONS_INIT;
+	struct imgo_edge_options edge = IMGO_EDGE_OPTIONS_INIT;
+	struct imgo_dispatch_options dispatch = IMGO_DISPATCH_OPTIONS_INIT;
+	struct imgo_error error = {0};
+
+	memset(flow, 0, sizeof *flow);
+	assert_int_equal(imgo_stats_new(&flow->stats), 0);
+	loop.stats = flow->stats;
+	assert_int_equal(imgo_loop_new(&flow->loop, &loop, &error), 0);
+	assert_int_equal(imgo_registry_new_memory(&flow->registry, flow->loop, &error), 0);
+	assert_int_equal(imgo_store_new_memory(&flow->store, flow->loop, &options->store, &error), 0);
+	assert_int_equal(imgo_bus_new_memory(&flow->bus, flow->loop, NULL, &error), 0);
+	push.registry = flow->registry;
+	push.store = flow->store;
+	push.bus = flow->bus;
+	push.sessions_max = options->sessions_max;
+	push.sessions_policy = options->policy;
+	assert_int_equal(imgo_push_new(&flow->push, flow->loop, &push, &error), 0);
+	edge.tcp = "127.0.0.1:0";
+	edge.push = flow->push;
+	edge.compare_ms = options->compare_ms;
+	edge.v1_ack = options->v1_ack;
+	assert_int_equal(imgo_edge_new(&flow->edge, flow->loop, &edge, &error), 0);
+	dispatch.registry = flow->registry;
+	dispatch.store = flow->store;
+	dispatch.bus = flow->bus;
+	dispatch.edge = flow->edge;
+	dispatch.ttl_ms = options->store.ttl_ms;
+	assert_int_equal(imgo_dispatch_new(&flow->dispatch, flow->loop, &dispatch, &error), 0);
+	imgo_edge_ports(flow->edge, &flow->port, NULL, NULL);
+	run_until(flow, imgo_edge_ready(flow->edge));
+	run_ms(flow, 50); /* markers are made, the carrier knows the comet */
+}
+
+static void flow_end(struct flow *flow)
+{
+	imgo_dispatch_free(flow->dispatch);
+	imgo_edge_free(flow->edge);
+	imgo_push_free(flow->push);
+	imgo_bus_free(flow->bus);
+	imgo_store_free(flow->store);
+	imgo_registry_free(flow->registry);
+	imgo_loop_free(flow->loop);
+	imgo_stats_free(flow->stats);
+}
+
+/* ---- calls ---- */
+
+struct outcome {
+	bool done;
+	int err;
+};
+
+static void on_done(int err, void *user)
+{
+	struct outcome *outcome = user;
+
+	outcome->done = true;
+	outcome->err = err;
+}
+
+static void make_token(struct flow *flow, const char *token, const char *who, const char *device, const char *room)
+{
+	struct outcome outcome = {0};
+	struct imgo_str rooms[1] = {imgo_str(room ? room : "")};
+
+	assert_int_equal(imgo_push_token(flow->push, imgo_str(token), imgo_str(who), imgo_str(device),
+				 imgo_loop_wall_ms(flow->loop) + 3600000, rooms, room ? 1 : 0, on_done, &outcome),
+		0);
+	run_until(flow, outcome.done);
+	assert_int_equal(outcome.err, 0);
+}
+
+static int push_request(struct flow *flow, const struct imgo_push_request *request)
+{
+	struct outcome outcome = {0};
+	int err = imgo_push_send(flow->push, request, on_done, &outcome);
+
+	if (err < 0)
+		return err;
+	run_until(flow, outcome.done);
+	return outcome.err;
+}
+
+static void push_user(struct flow *flow, const char *who, const char *body, const char *key)
+{
+	struct imgo_push_request request = IMGO_PUSH_REQUEST_INIT;
+	struct imgo_str users[1] = {imgo_str(who)};
+
+	request.users = users;
+	request.nusers = 1;
+	request.body = imgo_str(body);
+	request.key = imgo_str(key);
+	assert_int_equal(push_request(flow, &request), 0);
+}
+
+static void push_cast(struct flow *flow, const char *room, const char *body)
+{
+	struct imgo_push_request request = IMGO_PUSH_REQUEST_INIT;
+
+	request.target = room ? IMGO_PUSH_ROOM : IMGO_PUSH_ALL;
+	request.room = imgo_str(room);
+	request.body = imgo_str(body);
+	assert_int_equal(push_request(flow, &request), 0);
+}
+
+/* ---- clients ---- */
+
+struct client {
+	int fd;
+	struct imgo__buf in;
+	bool eof, reset;
+};
+
+static void client_connect(struct flow *flow, struct client *client)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons((uint16_t)flow->port)};
+
+	memset(client, 0, sizeof *client);
+	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	client->fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(client->fd, (struct sockaddr *)&sin, sizeof sin), 0);
+	fcntl(client->fd, F_SETFL, O_NONBLOCK);
+}
+
+static void client_send(struct client *client, int32_t op, const char *body)
+{
+	struct imgo__packet packet = {.ver = 1, .op = op, .seq = 7, .body = imgo_str(body)};
+	uint8_t header[IMGO__PACKET_HEADER2];
+	size_t n = imgo__packet_header(&packet, header);
+
+	assert_int_equal(write(client->fd, header, n), n);
+	if (packet.body.len)
+		assert_int_equal(write(client->fd, packet.body.p, packet.body.len), packet.body.len);
+}
+
+static void client_pump(struct client *client)
+{
+	char chunk[65536];
+	ssize_t n;
+
+	while (!client->eof && (n = read(client->fd, chunk, sizeof chunk)) >= 0) {
+		client->eof = n == 0;
+		imgo__buf_append(&client->in, chunk, (size_t)n);
+	}
+	if (!client->eof && errno == ECONNRESET)
+		client->eof = client->reset = true;
+}
+
+/* The next packet as "op:body", waiting for it; the static buffer is good until the next call. */
+static const char *client_next(struct flow *flow, struct client *client)
+{
+	static char text[70000];
+	struct imgo__packet packet;
+	uint64_t end = now_ms() + 10000;
+	size_t need;
+	ssize_t n = 0;
+
+	while (now_ms() < end) {
+		client_pump(client);
+		n = imgo__packet_decode(client->in.data, client->in.len, 1 << 20, &packet, &need);
+		if (n != 0 || client->eof)
+			break;
+		turn(flow);
+	}
+	if (n <= 0)
+		return client->eof ? "eof" : "nothing";
+	snprintf(text, sizeof text, "%d:%.*s", packet.op, (int)packet.body.len, packet.body.p);
+	imgo__buf_consume(&client->in, (size_t)n);
+	return text;
+}
+
+static void client_login(struct flow *flow, struct client *client, const char *token)
+{
+	client_connect(flow, client);
+	client_send(client, IMGO__OP_AUTH, token);
+	assert_string_equal(client_next(flow, client), "8:");
+}
+
+static void client_close(struct flow *flow, struct client *client)
+{
+	close(client->fd);
+	imgo__buf_free(&client->in);
+	run_ms(flow, 100); /* its acknowledgement is written, it is unregistered */
+}
+
+static void assert_silent(struct flow *flow, struct client *client)
+{
+	run_ms(flow, 150);
+	client_pump(client);
+	assert_int_equal(client->in.len, 0);
+}
+
+static uint32_t waiting(struct flow *flow, const char *who, const char *device)
+{
+	struct imgo_store_peek peek = {.user = imgo_str(who), .device = imgo_str(device)};
+	struct imgo_store_peek_many many = {.epoch = imgo_bus_epoch(flow->bus), .partition = imgo_partition(imgo_str(who), 64),
+		.items = &peek, .nitems = 1};
+	struct outcome outcome = {0};
+
+	assert_int_equal(imgo_store_peek_many(flow->store, &many, on_done, &outcome), 0);
+	run_until(flow, outcome.done);
+	assert_int_equal(outcome.err, 0);
+	return peek.nmessages;
+}
+
+/* ---- tests ---- */
+
+static void online(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct flow flow;
+	struct client client;
+
+	(void)state;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", NULL);
+	client_login(&flow, &client, "t1");
+	for (int i = 0; i < 100; i++) {
+		char body[32], want[40];
+		snprintf(body, sizeof body, "{\"n\":%d}", i);
+		snprintf(want, sizeof want, "5:%s", body);
+		push_user(&flow, "1", body, "");
+		assert_string_equal(client_next(&flow, &client), want);
+	}
+	assert_int_equal(imgo_stats_get(flow.stats, "imgo_edge_repaired_total"), 0);
+	client_close(&flow, &client);
+	assert_int_equal(waiting(&flow, "1", ""), 0);
+	client_login(&flow, &client, "t1"); /* an orderly end acknowledged all: nothing comes again */
+	assert_silent(&flow, &client);
+	client_close(&flow, &client);
+	flow_end(&flow);
+}
+
+static void offline(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct flow flow;
+	struct client client;
+
+	(void)state;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", NULL);
+	push_user(&flow, "1", "a", "");
+	push_user(&flow, "1", "b", "");
+	push_user(&flow, "1", "", "");
+	push_user(&flow, "2", "other", "");
+	run_ms(&flow, 20);
+	assert_int_equal(waiting(&flow, "1", ""), 3);
+	client_login(&flow, &client, "t1");
+	assert_string_equal(client_next(&flow, &client), "5:a");
+	assert_string_equal(client_next(&flow, &client), "5:b");
+	assert_string_equal(client_next(&flow, &client), "5:");
+	push_user(&flow, "1", "c", "");
+	assert_string_equal(client_next(&flow, &client), "5:c");
+	client_close(&flow, &client);
+	assert_int_equal(waiting(&flow, "1", ""), 0);
+	assert_int_equal(waiting(&flow, "2", ""), 1);
+	flow_end(&flow);
+}
+
+/* A client that resets acknowledges nothing after its last evidence: all comes again, in order. */
+static void reset_acknowledges_nothing(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct linger linger = {1, 0};
+	struct flow flow;
+	struct client client;
+
+	(void)state;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", NULL);
+	push_user(&flow, "1", "a", "");
+	client_login(&flow, &client, "t1");
+	assert_string_equal(client_next(&flow, &client), "5:a");
+	setsockopt(client.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+	client_close(&flow, &client);
+	assert_int_equal(waiting(&flow, "1", ""), 1);
+	client_login(&flow, &client, "t1");
+	assert_string_equal(client_next(&flow, &client), "5:a");
+	run_ms(&flow, 1600); /* a second passes without a reset: it counts as received */
+	assert_int_equal(waiting(&flow, "1", ""), 0);
+	client_close(&flow, &client);
+	flow_end(&flow);
+}
+
+static void retried_push_is_one(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct flow flow;
+	struct client client;
+
+	(void)state;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", NULL);
+	client_login(&flow, &client, "t1");
+	push_user(&flow, "1", "once", "key-1");
+	push_user(&flow, "1", "once", "key-1");
+	push_user(&flow, "1", "next", "key-2");
+	assert_string_equal(client_next(&flow, &client), "5:once");
+	assert_string_equal(client_next(&flow, &client), "5:next");
+	assert_silent(&flow, &client);
+	assert_int_equal(imgo_stats_get(flow.stats, "imgo_job_duplicate_total"), 1);
+	client_close(&flow, &client);
+	flow_end(&flow);
+}
+
+static void several_sessions(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct flow flow;
+	struct client a, b, c;
+
+	(void)state;
+	options.sessions_max = 2;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", NULL);
+	client_login(&flow, &a, "t1");
+	client_login(&flow, &b, "t1");
+	push_user(&flow, "1", "x", "");
+	assert_string_equal(client_next(&flow, &a), "5:x");
+	assert_string_equal(client_next(&flow, &b), "5:x");
+	client_login(&flow, &c, "t1"); /* the oldest goes */
+	assert_string_equal(client_next(&flow, &a), "eof");
+	push_user(&flow, "1", "y", "");
+	assert_string_equal(client_next(&flow, &b), "5:y");
+	/* c starts at the shared cursor: it may get x again when that was not acknowledged yet */
+	const char *first = client_next(&flow, &c);
+	if (strcmp(first, "5:x") == 0)
+		first = client_next(&flow, &c);
+	assert_string_equal(first, "5:y");
+	client_close(&flow, &a);
+	client_close(&flow, &b);
+	client_close(&flow, &c);
+	flow_end(&flow);
+}
+
+static void refused_session(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct flow flow;
+	struct client a, b;
+
+	(void)state;
+	options.sessions_max = 1;
+	options.policy = IMGO_SESSIONS_REFUSE;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", NULL);
+	client_login(&flow, &a, "t1");
+	client_connect(&flow, &b);
+	client_send(&b, IMGO__OP_AUTH, "t1");
+	assert_string_equal(client_next(&flow, &b), "eof");
+	push_user(&flow, "1", "x", "");
+	assert_string_equal(client_next(&flow, &a), "5:x");
+	client_close(&flow, &a);
+	client_close(&flow, &b);
+	flow_end(&flow);
+}
+
+static void bad_token(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct flow flow;
+	struct client client;
+
+	(void)state;
+	flow_start(&flow, &options);
+	make_token(&flow, "old", "1", "", NULL);
+	make_token(&flow, "new", "1", "", NULL); /* revokes the older one (B22) */
+	client_connect(&flow, &client);
+	client_send(&client, IMGO__OP_AUTH, "old");
+	assert_string_equal(client_next(&flow, &client), "eof");
+	client_close(&flow, &client);
+	client_login(&flow, &client, "new");
+	client_close(&flow, &client);
+	flow_end(&flow);
+}
+
+static void rooms(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct flow flow;
+	struct client a, b;
+
+	(void)state;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", "1000");
+	make_token(&flow, "t2", "2", "", NULL);
+	client_login(&flow, &a, "t1");
+	client_login(&flow, &b, "t2");
+	push_cast(&flow, "1000", "r1");
+	assert_string_equal(client_next(&flow, &a), "5:r1");
+	client_send(&b, IMGO__OP_ROOM, "1000");
+	assert_int_equal(strncmp(client_next(&flow, &b), "13:", 3), 0);
+	push_cast(&flow, "1000", "r2");
+	assert_string_equal(client_next(&flow, &a), "5:r2");
+	assert_string_equal(client_next(&flow, &b), "5:r2");
+	push_cast(&flow, NULL, "all");
+	assert_string_equal(client_next(&flow, &a), "5:all");
+	assert_string_equal(client_next(&flow, &b), "5:all");
+	client_send(&a, IMGO__OP_ROOM, "");
+	assert_int_equal(strncmp(client_next(&flow, &a), "13:", 3), 0);
+	push_cast(&flow, "1000", "r3");
+	assert_string_equal(client_next(&flow, &b), "5:r3");
+	assert_silent(&flow, &a);
+	client_close(&flow, &a);
+	client_close(&flow, &b);
+	flow_end(&flow);
+}
+
+/* The store forgets everything with messages waiting and a session live: the job rebuilds, nothing is missing. */
+static void amnesia(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct outcome outcome = {0};
+	struct flow flow;
+	struct client client;
+	uint32_t partition = imgo_partition(imgo_str("1"), 64);
+	char body[32];
+
+	(void)state;
+	flow_start(&flow, &options);
+	for (int i = 0; i < 50; i++) {
+		snprintf(body, sizeof body, "m%d", i);
+		push_user(&flow, "1", body, "");
+	}
+	run_ms(&flow, 50);
+	assert_int_equal(waiting(&flow, "1", ""), 50);
+	assert_int_equal(imgo_store_forget(flow.store, imgo_bus_epoch(flow.bus), partition, on_done, &outcome), 0);
+	run_until(&flow, outcome.done);
+	for (int i = 50; i < 60; i++) {
+		snprintf(body, sizeof body, "m%d", i);
+		push_user(&flow, "1", body, "");
+	}
+	run_until(&flow, imgo_stats_get(flow.stats, "imgo_job_rebuild_total") > 64); /* 64 at the start */
+	run_ms(&flow, 50);
+	make_token(&flow, "t1", "1", "", NULL);
+	client_login(&flow, &client, "t1");
+	for (int i = 0; i < 60; i++) {
+		char want[40];
+		snprintf(want, sizeof want, "5:m%d", i);
+		assert_string_equal(client_next(&flow, &client), want);
+	}
+	client_close(&flow, &client);
+	assert_int_equal(waiting(&flow, "1", ""), 0);
+	flow_end(&flow);
+}
+
+static void limit_drops_the_oldest(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct flow flow;
+	struct client client;
+	char body[32];
+
+	(void)state;
+	options.store.messages_max = 5;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", NULL);
+	for (int i = 0; i < 8; i++) {
+		snprintf(body, sizeof body, "m%d", i);
+		push_user(&flow, "1", body, "");
+	}
+	run_ms(&flow, 50);
+	assert_int_equal(imgo_stats_get(flow.stats, "imgo_job_dropped_total"), 3);
+	client_login(&flow, &client, "t1");
+	for (int i = 3; i < 8; i++) {
+		char want[40];
+		snprintf(want, sizeof want, "5:m%d", i);
+		assert_string_equal(client_next(&flow, &client), want);
+	}
+	client_close(&flow, &client);
+	flow_end(&flow);
+}
+
+static void many_users_and_direct(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct imgo_push_request request = IMGO_PUSH_REQUEST_INIT;
+	struct imgo_str users[200];
+	char names[200][8];
+	struct flow flow;
+	struct client client;
+
+	(void)state;
+	flow_start(&flow, &options);
+	for (int i = 0; i < 200; i++) {
+		snprintf(names[i], sizeof names[i], "%d", i / 2 + 1); /* every user twice */
+		users[i] = imgo_str(names[i]);
+	}
+	make_token(&flow, "t1", "7", "", NULL);
+	client_login(&flow, &client, "t1");
+	request.users = users;
+	request.nusers = 200;
+	request.body = imgo_str("m");
+	assert_int_equal(push_request(&flow, &request), 0);
+	assert_string_equal(client_next(&flow, &client), "5:m");
+	request.qos0 = true;
+	request.body = imgo_str("d");
+	assert_int_equal(push_request(&flow, &request), 0);
+	assert_string_equal(client_next(&flow, &client), "5:d");
+	assert_silent(&flow, &client);
+	assert_int_equal(waiting(&flow, "8", ""), 1);
+	client_close(&flow, &client);
+	flow_end(&flow);
+}
+
+static void bad_requests(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct imgo_push_request request = IMGO_PUSH_REQUEST_INIT;
+	struct imgo_str user = imgo_str("");
+	struct flow flow;
+	static char big[300 * 1024];
+
+	(void)state;
+	flow_start(&flow, &options);
+	assert_int_equal(push_request(&flow, &request), IMGO_EINVAL);
+	request.users = &user;
+	request.nusers = 1;
+	assert_int_equal(push_request(&flow, &request), IMGO_EINVAL);
+	user = imgo_str("1");
+	request.body = imgo_strn(big, sizeof big);
+	assert_int_equal(push_request(&flow, &request), IMGO_ELIMIT);
+	request.target = IMGO_PUSH_ROOM;
+	request.body = imgo_str("x");
+	assert_int_equal(push_request(&flow, &request), IMGO_EINVAL);
+	flow_end(&flow);
+}
+
+/* Everything is freed while calls are under way: they end with IMGO_ECANCELED, once, and nothing leaks. */
+static void free_under_way(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct imgo_push_request request = IMGO_PUSH_REQUEST_INIT;
+	struct imgo_str user = imgo_str("1");
+	struct outcome outcome = {0};
+	struct flow flow;
+	struct client client;
+
+	(void)state;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", NULL);
+	client_connect(&flow, &client);
+	client_send(&client, IMGO__OP_AUTH, "t1");
+	request.users = &user;
+	request.nusers = 1;
+	assert_int_equal(imgo_push_send(flow.push, &request, on_done, &outcome), 0);
+	close(client.fd);
+	assert_false(outcome.done);
+	flow_end(&flow); /* the owner's order: what borrows goes first, with calls under way in what it borrows */
+	assert_true(outcome.done);
+	assert_int_equal(outcome.err, IMGO_ECANCELED);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(online),
+		cmocka_unit_test(offline),
+		cmocka_unit_test(reset_acknowledges_nothing),
+		cmocka_unit_test(retried_push_is_one),
+		cmocka_unit_test(several_sessions),
+		cmocka_unit_test(refused_session),
+		cmocka_unit_test(bad_token),
+		cmocka_unit_test(rooms),
+		cmocka_unit_test(amnesia),
+		cmocka_unit_test(limit_drops_the_oldest),
+		cmocka_unit_test(many_users_and_direct),
+		cmocka_unit_test(bad_requests),
+		cmocka_unit_test(free_under_way),
+	};
+
+	return cmocka_run_group_tests_name("service_flow", tests, NULL, NULL);
+}
