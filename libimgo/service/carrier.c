@@ -503,9 +503,8 @@ void imgo__carrier_direct(struct imgo__carrier *carrier, struct imgo_session_id 
 	if (!peer)
 		return;
 	batch = &peer->casts;
-	last = (const struct imgo__cast *)(void *)batch->items.data + batch->n - 1;
-	if ((batch->n == 0 || last->partition != cast->partition || imgo_id_cmp(last->id, cast->id) != 0) &&
-		!cast_item(peer, cast))
+	last = batch->n ? (const struct imgo__cast *)(void *)batch->items.data + batch->n - 1 : NULL;
+	if ((!last || last->partition != cast->partition || imgo_id_cmp(last->id, cast->id) != 0) && !cast_item(peer, cast))
 		return;
 	if (batch_target(batch, id.n, who, (struct imgo_id){0, 0}))
 		((struct imgo__cast *)(void *)batch->items.data)[batch->n - 1].ntargets++;
