@@ -6,12 +6,10 @@
 #ifndef IMGO_DAEMONS_COMMON_H
 #define IMGO_DAEMONS_COMMON_H
 
-#include <imgo/bus.h>
 #include <imgo/config.h>
 #include <imgo/hub.h>
 #include <imgo/log.h>
 #include <imgo/loop.h>
-#include <imgo/registry.h>
 #include <imgo/stats.h>
 #include <imgo/store.h>
 
@@ -55,35 +53,17 @@ void daemon_end(struct daemon *daemon);
 /* ---- tables ---- */
 extern const struct imgo_property daemon_hub_table[]; /* struct imgo_hub_options, "hub.…" */
 
-struct kafka_config {
-	struct imgo_bus_kafka_options options;
-};
-extern const struct imgo_property daemon_kafka_table[]; /* struct kafka_config, "kafka.…" */
+/* The settings of a store's limits, for the table of any struct that has them. */
+#define DAEMON_STORE_LIMITS(struct_, prefix_) \
+	{IMGO_PROPERTY("store.ttl", DURATION, struct_, prefix_ ttl_ms, "24h", 1000, 2592000000, \
+		"How long a message waits for its user.")}, \
+		{IMGO_PROPERTY("store.messages-max", UINT, struct_, prefix_ messages_max, "1000", 1, 100000, \
+			"Messages in one user's log; beyond it the oldest is dropped and counted.")}, \
+	{ \
+		IMGO_PROPERTY("store.bytes-max", SIZE, struct_, prefix_ bytes_max, "1m", 1024, 1073741824, \
+			"Bytes of bodies in one user's log; beyond it the oldest is dropped and counted.") \
+	}
 
-struct store_config {
-	struct imgo_store_memcached_options memcached;
-	struct imgo_store_options store;
-};
-extern const struct imgo_property daemon_memcached_table[]; /* struct store_config, "memcached.…" and "store.…" */
-extern const struct imgo_property daemon_store_table[];     /* struct imgo_store_options, "store.…" */
-
-extern const struct imgo_property daemon_router_peers_table[]; /* struct imgo_registry_remote_options, "router.…" */
-
-/* What logic and job both stand on: registry over RPC, Kafka, memcached; made in that order, freed in reverse. */
-struct cluster {
-	struct kafka_config kafka;
-	struct store_config stored;
-	struct imgo_registry_remote_options routers;
-	struct imgo_registry *registry;
-	struct imgo_bus *bus;
-	struct imgo_store *store;
-};
-#define CLUSTER_INIT \
-	{.kafka = {IMGO_BUS_KAFKA_OPTIONS_INIT}, \
-		.stored = {IMGO_STORE_MEMCACHED_OPTIONS_INIT, IMGO_STORE_OPTIONS_INIT}, \
-		.routers = IMGO_REGISTRY_REMOTE_OPTIONS_INIT}
-
-int cluster_open(struct cluster *cluster, struct daemon *daemon, struct imgo_error *error);
-void cluster_close(struct cluster *cluster);
+extern const struct imgo_property daemon_store_table[]; /* struct imgo_store_options, "store.…" */
 
 #endif

@@ -2,7 +2,7 @@
 /* imgo-job: takes accepted pushes from Kafka, keeps them in the users' logs, tells the comets. */
 #include <imgo/dispatch.h>
 
-#include "common.h"
+#include "cluster.h"
 
 struct job_config {
 	const char *group, *poison_path;

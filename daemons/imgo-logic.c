@@ -3,7 +3,7 @@
 #include <imgo/http.h>
 #include <imgo/push.h>
 
-#include "common.h"
+#include "cluster.h"
 
 struct logic_config {
 	struct imgo_push_options push;

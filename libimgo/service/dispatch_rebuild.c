@@ -108,9 +108,9 @@ static void on_finished(int err, void *user)
 	}
 	dispatch = part->dispatch;
 	imgo_stat_add(dispatch->stats.rebuilt, 1);
-	imgo_log_event(imgo_loop_log(dispatch->loop), IMGO_LOG_INFO, "dispatch", "rebuilt",
-		"partition=%u from=%llu to=%llu ms=%llu", part->partition, (unsigned long long)part->rebuild_from,
-		(unsigned long long)part->rebuild_end,
+	imgo_log_event(imgo_loop_log(dispatch->loop), part->rebuild_from < part->rebuild_end ? IMGO_LOG_INFO : IMGO_LOG_DEBUG,
+		"dispatch", "rebuilt", "partition=%u from=%llu to=%llu ms=%llu", part->partition,
+		(unsigned long long)part->rebuild_from, (unsigned long long)part->rebuild_end,
 		(unsigned long long)(imgo__loop_now_ms(dispatch->loop) - part->rebuild_since_ms));
 	rebuild_over(part);
 	imgo__dispatch_look(part);

@@ -62,8 +62,7 @@ static void run_case(struct check *c, const struct check_case *cs)
 	imgo_loop_free(c->loop);
 }
 
-int check_run(
-	const struct check_case *cases, check_open_fn *open, void *user, const char *title, const char *only)
+int check_run(const struct check_case *cases, check_open_fn *open, void *user, const char *title, const char *only)
 {
 	static uint64_t counter;
 	int failed = 0;
@@ -73,16 +72,13 @@ int check_run(
 		if (only && !strstr(cs->name, only))
 			continue;
 		counter++;
-		struct check c = {.open = open,
-			.user = user,
+		struct check c = {.open = open, .user = user,
 			.options = (struct imgo_store_options)IMGO_STORE_OPTIONS_INIT,
-			.epoch = (uint32_t)(counter & 0x3fffffff),
-			.partition = (uint32_t)(counter % 61),
-			.base = counter,
+			.epoch = (uint32_t)(counter & 0x3fffffff), .partition = (uint32_t)(counter % 61), .base = counter,
 			.random = (unsigned)counter};
 		run_case(&c, cs);
-		printf("%s %s: %s%s%s\n", c.failure[0] ? "not ok" : "ok", title, cs->name,
-			c.failure[0] ? " # " : "", c.failure);
+		printf("%s %s: %s%s%s\n", c.failure[0] ? "not ok" : "ok", title, cs->name, c.failure[0] ? " # " : "",
+			c.failure);
 		fflush(stdout);
 		failed += c.failure[0] != 0;
 	}
@@ -216,27 +212,18 @@ static struct imgo_msgid msgid_of(struct check *c, uint64_t n)
 void check_append(struct check *c, struct check_append *append)
 {
 	struct imgo_store_body body = {.id = check_id(c, append->id),
-		.msgid = msgid_of(c, append->msgid ? append->msgid : append->id),
-		.op = 5,
-		.users = append->users,
-		.at_ms = append->at_ms ? append->at_ms : check_now(c),
-		.data = imgo_str(append->text)};
+		.msgid = msgid_of(c, append->msgid ? append->msgid : append->id), .op = 5, .users = append->users,
+		.at_ms = append->at_ms ? append->at_ms : check_now(c), .data = imgo_str(append->text)};
 	struct imgo_store_append item = {.user = check_user(c, append->user), .body = &body};
-	struct imgo_store_append_many call = {.epoch = c->epoch,
-		.partition = c->partition,
-		.rebuild_token = append->rebuild,
-		.bodies = &body,
-		.nbodies = 1,
-		.items = &item,
-		.nitems = 1};
+	struct imgo_store_append_many call = {.epoch = c->epoch, .partition = c->partition,
+		.rebuild_token = append->rebuild, .bodies = &body, .nbodies = 1, .items = &item, .nitems = 1};
 	append->err = check_append_many(c, &call);
 	append->result = item.result;
 	append->prev = item.prev;
 	append->dropped = item.dropped;
 }
 
-void check_appended(
-	struct check *c, const char *user, uint64_t id, const char *text, enum imgo_append_result expected)
+void check_appended(struct check *c, const char *user, uint64_t id, const char *text, enum imgo_append_result expected)
 {
 	struct check_append append = {.user = user, .text = text, .id = id};
 	check_append(c, &append);
@@ -261,8 +248,8 @@ static void copy_result(int err, void *user)
 		out->ids[i] = m->id.id;
 		out->epochs[i] = m->id.epoch;
 		out->lens[i] = m->data.len;
-		snprintf(out->texts[i], sizeof out->texts[i], "%.*s",
-			(int)(m->data.len < 15 ? m->data.len : 15), m->data.p ? m->data.p : "");
+		snprintf(out->texts[i], sizeof out->texts[i], "%.*s", (int)(m->data.len < 15 ? m->data.len : 15),
+			m->data.p ? m->data.p : "");
 	}
 	out->n = item->nmessages;
 	out->more = item->more;
@@ -274,8 +261,7 @@ static void copy_result(int err, void *user)
 
 static void read_with(struct check *c, struct imgo_store_read *item, struct check_read *out)
 {
-	struct imgo_store_read_many call = {
-		.epoch = c->epoch, .partition = c->partition, .items = item, .nitems = 1};
+	struct imgo_store_read_many call = {.epoch = c->epoch, .partition = c->partition, .items = item, .nitems = 1};
 	struct look look = {out, item};
 	memset(out, 0, sizeof *out);
 	out->err = check_read_many(c, &call, copy_result, &look);
@@ -284,23 +270,16 @@ static void read_with(struct check *c, struct imgo_store_read *item, struct chec
 void check_read(struct check *c, const char *user, const char *device, uint64_t after, bool attach,
 	struct check_read *out)
 {
-	struct imgo_store_read item = {.user = check_user(c, user),
-		.device = imgo_str(device),
-		.after = check_id(c, after),
-		.attach = attach,
-		.messages_max = 64,
-		.bytes_max = 1 << 20};
+	struct imgo_store_read item = {.user = check_user(c, user), .device = imgo_str(device),
+		.after = check_id(c, after), .attach = attach, .messages_max = 64, .bytes_max = 1 << 20};
 	read_with(c, &item, out);
 }
 
-void check_read_limits(struct check *c, const char *user, const char *device, uint64_t after,
-	uint32_t messages_max, size_t bytes_max, struct check_read *out)
+void check_read_limits(struct check *c, const char *user, const char *device, uint64_t after, uint32_t messages_max,
+	size_t bytes_max, struct check_read *out)
 {
-	struct imgo_store_read item = {.user = check_user(c, user),
-		.device = imgo_str(device),
-		.after = check_id(c, after),
-		.messages_max = messages_max,
-		.bytes_max = bytes_max};
+	struct imgo_store_read item = {.user = check_user(c, user), .device = imgo_str(device),
+		.after = check_id(c, after), .messages_max = messages_max, .bytes_max = bytes_max};
 	read_with(c, &item, out);
 }
 
@@ -311,23 +290,17 @@ void check_reads(struct check *c, const char *user, const char *device, uint64_t
 	check_read(c, user, device, after, false, &r);
 	CHECK_EQ(c, r.err, 0);
 	for (size_t i = 0, at = 0; i < r.n; i++)
-		at += (size_t)snprintf(
-			got + at, sizeof got - at, "%s%llu", i ? " " : "", (unsigned long long)r.ids[i]);
+		at += (size_t)snprintf(got + at, sizeof got - at, "%s%llu", i ? " " : "", (unsigned long long)r.ids[i]);
 	if (strcmp(got, ids) != 0) {
-		snprintf(c->failure, sizeof c->failure,
-			"user %s device \"%s\": read \"%.200s\", expected \"%.200s\"", user, device, got,
-			ids);
+		snprintf(c->failure, sizeof c->failure, "user %s device \"%s\": read \"%.200s\", expected \"%.200s\"", user,
+			device, got, ids);
 	}
 }
 
 int check_ack(struct check *c, const char *user, const char *device, uint64_t id, uint64_t rebuild)
 {
-	struct imgo_store_ack item = {
-		.user = check_user(c, user), .device = imgo_str(device), .id = check_id(c, id)};
-	struct imgo_store_ack_many call = {.epoch = c->epoch,
-		.partition = c->partition,
-		.items = &item,
-		.nitems = 1,
+	struct imgo_store_ack item = {.user = check_user(c, user), .device = imgo_str(device), .id = check_id(c, id)};
+	struct imgo_store_ack_many call = {.epoch = c->epoch, .partition = c->partition, .items = &item, .nitems = 1,
 		.rebuild_token = rebuild};
 	return check_ack_many(c, &call);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The conformance suite of stores: a table of cases that any implementation of imgo/backend/store.h must
- * pass. It uses public headers only, so that it can be built against a store of somebody else's.
+ * The conformance suite of stores: a table of cases that any implementation of imgo/backend/store.h must pass. It uses
+ * public headers only, so that it can be built against a store of somebody else's.
  *
- * Each case opens the store anew, with options of its own, on a loop of its own, and uses an epoch,
- * partitions and user keys that no other case uses: what an earlier run left in the backend does not matter.
+ * Each case opens the store anew, with options of its own, on a loop of its own, and uses an epoch, partitions and user
+ * keys that no other case uses: what an earlier run left in the backend does not matter.
  */
 #ifndef STORE_KIT_H
 #define STORE_KIT_H
@@ -16,8 +16,8 @@
 #include <imgo/store.h>
 
 /* Opens the store to be checked; 0 or an error. `again`: the same place as before is opened once more. */
-typedef int check_open_fn(struct imgo_store **out, struct imgo_loop *loop,
-	const struct imgo_store_options *options, void *user);
+typedef int check_open_fn(struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_options *options,
+	void *user);
 
 struct check {
 	check_open_fn *open;
@@ -40,33 +40,31 @@ extern const struct check_case store_cases[];      /* ends with {NULL, NULL} */
 extern const struct check_case store_cases_time[]; /* those that sleep */
 extern const struct check_case store_cases_race[]; /* concurrent ones */
 
-/* Runs them, prints a TAP-like line for each, returns the number that failed. only: a substring of names, or
- * NULL. */
-int check_run(
-	const struct check_case *cases, check_open_fn *open, void *user, const char *title, const char *only);
+/* Runs them, prints a TAP-like line for each, returns the number that failed. only: a substring of names, or NULL. */
+int check_run(const struct check_case *cases, check_open_fn *open, void *user, const char *title, const char *only);
 
 /* Ends the case (a failure) unless it holds. */
-#define CHECK(c, cond)                                                                                       \
-	do {                                                                                                 \
-		if (!(cond)) {                                                                               \
-			check_fail(c, __FILE__, __LINE__, #cond, 0, 0);                                      \
-			return;                                                                              \
-		}                                                                                            \
+#define CHECK(c, cond) \
+	do { \
+		if (!(cond)) { \
+			check_fail(c, __FILE__, __LINE__, #cond, 0, 0); \
+			return; \
+		} \
 	} while (0)
-#define CHECK_EQ(c, a, b)                                                                                    \
-	do {                                                                                                 \
-		long long a_ = (long long)(a), b_ = (long long)(b);                                          \
-		if (a_ != b_) {                                                                              \
-			check_fail(c, __FILE__, __LINE__, #a " == " #b, a_, b_);                             \
-			return;                                                                              \
-		}                                                                                            \
+#define CHECK_EQ(c, a, b) \
+	do { \
+		long long a_ = (long long)(a), b_ = (long long)(b); \
+		if (a_ != b_) { \
+			check_fail(c, __FILE__, __LINE__, #a " == " #b, a_, b_); \
+			return; \
+		} \
 	} while (0)
 /* Of helpers that check by themselves: ends the case when they failed. */
-#define TRY(c, call)                                                                                         \
-	do {                                                                                                 \
-		call;                                                                                        \
-		if ((c)->failure[0])                                                                         \
-			return;                                                                              \
+#define TRY(c, call) \
+	do { \
+		call; \
+		if ((c)->failure[0]) \
+			return; \
 	} while (0)
 
 void check_fail(struct check *c, const char *file, int line, const char *what, long long a, long long b);
@@ -108,8 +106,7 @@ struct check_append {
 };
 void check_append(struct check *c, struct check_append *append);
 /* Appends and expects this result; fails the case otherwise. */
-void check_appended(
-	struct check *c, const char *user, uint64_t id, const char *text, enum imgo_append_result expected);
+void check_appended(struct check *c, const char *user, uint64_t id, const char *text, enum imgo_append_result expected);
 
 /* What a read returned, copied. */
 struct check_read {
@@ -125,8 +122,8 @@ struct check_read {
 };
 void check_read(struct check *c, const char *user, const char *device, uint64_t after, bool attach,
 	struct check_read *out); /* at most 64 messages, 1 MiB */
-void check_read_limits(struct check *c, const char *user, const char *device, uint64_t after,
-	uint32_t messages_max, size_t bytes_max, struct check_read *out);
+void check_read_limits(struct check *c, const char *user, const char *device, uint64_t after, uint32_t messages_max,
+	size_t bytes_max, struct check_read *out);
 /* Reads without attaching and expects exactly these ids, as "1 2 3". */
 void check_reads(struct check *c, const char *user, const char *device, uint64_t after, const char *ids);
 

@@ -14,12 +14,9 @@ static void complete_all(struct check *c)
 	c->partition = 0;
 }
 
-static struct imgo_store_token make(
-	struct check *c, unsigned n, const char *user, const char *device, uint64_t id)
+static struct imgo_store_token make(struct check *c, unsigned n, const char *user, const char *device, uint64_t id)
 {
-	struct imgo_store_token token = {.user = check_user(c, user),
-		.device = imgo_str(device),
-		.id = check_id(c, id),
+	struct imgo_store_token token = {.user = check_user(c, user), .device = imgo_str(device), .id = check_id(c, id),
 		.expires_ms = check_now(c) + 3600 * 1000};
 	memset(token.hash, (int)n, sizeof token.hash);
 	memcpy(token.hash, &c->base, sizeof c->base);
@@ -45,9 +42,8 @@ static void compare(int err, void *user)
 	const struct imgo_store_token *a = look->expected, *b = look->item;
 	if (err || b->err)
 		return;
-	look->same = imgo_str_eq(a->user, b->user) && imgo_str_eq(a->device, b->device) &&
-		     a->nrooms == b->nrooms && a->expires_ms == b->expires_ms &&
-		     imgo_id_cmp(a->id, b->id) == 0;
+	look->same = imgo_str_eq(a->user, b->user) && imgo_str_eq(a->device, b->device) && a->nrooms == b->nrooms &&
+		a->expires_ms == b->expires_ms && imgo_id_cmp(a->id, b->id) == 0;
 	for (size_t i = 0; i < a->nrooms; i++)
 		look->same = look->same && imgo_str_eq(a->rooms[i], b->rooms[i]);
 }
@@ -114,6 +110,7 @@ void store_tokens_order(struct check *c)
 		CHECK_EQ(c, put(c, make(c, 10 + i, "u", device, 10 + i)), 0);
 	}
 	CHECK_EQ(c, get(c, b), IMGO_ENOTFOUND); /* the 17th device: the lowest id gives way */
+
 }
 
 void store_tokens_markers(struct check *c)
@@ -126,8 +123,7 @@ void store_tokens_markers(struct check *c)
 	char hex[65];
 	for (int i = 0; i < 32; i++)
 		snprintf(hex + 2 * i, 3, "%02x", token.hash[i]);
-	uint32_t mine = imgo_partition(imgo_str(hex), PARTITIONS),
-		 users = imgo_partition(token.user, PARTITIONS);
+	uint32_t mine = imgo_partition(imgo_str(hex), PARTITIONS), users = imgo_partition(token.user, PARTITIONS);
 	for (uint32_t p = 0; p < PARTITIONS; p++) {
 		c->partition = p;
 		if (p != mine && p != users)
