@@ -112,6 +112,7 @@ static bool batch_items(struct imgo__dispatch_batch *batch)
 			}
 			batch->items[n].user = target->user;
 			batch->items[n].body = &batch->bodies[i];
+			batch->bodies[i].users++;
 			batch->targets[n++] = target;
 		}
 	}

@@ -156,14 +156,26 @@ static void announce_end(struct imgo_edge *edge)
 	}
 }
 
+/* False: to be announced again. */
+static bool announce_result(struct imgo_edge *edge, const struct imgo__gate_session *item)
+{
+	struct imgo__edge_session *session = imgo__edge_find(edge, item->id.n);
+
+	if (session && item->err == 0)
+		session->seq = item->seq;
+	else if (session && item->err == IMGO_EEXISTS)
+		imgo_hub_close(edge->hub, session->conn, IMGO_CLOSE_REPLACED);
+	return item->err == 0 || item->err == IMGO_EEXISTS || item->err == IMGO_ESTALE;
+}
+
 static void on_announced(int err, void *user)
 {
 	struct announce_call *self = user;
 	struct imgo_edge *edge = self->call.edge;
 	bool failed = err != 0;
 
-	for (size_t i = 0; edge && !failed && i < self->n; i++)
-		failed = self->items[i].err != 0 && self->items[i].err != IMGO_ESTALE;
+	for (size_t i = 0; edge && err == 0 && i < self->n; i++)
+		failed |= !announce_result(edge, &self->items[i]);
 	if (edge) {
 		imgo_stat_add(edge->stats.announced, failed ? 0 : (int64_t)self->n);
 		edge->announce_failed |= failed;

@@ -200,7 +200,7 @@ int imgo__gate_read_answer_read(struct imgo__mp *mp, struct imgo__arena *arena, 
 	return mp->err;
 }
 
-/* ---- announce, disconnect, rooms: [[who, device, id…, seq, [room, …]], …] -> [err, …] ---- */
+/* ---- announce, disconnect, rooms: [[who, device, id…, seq, [room, …]], …] -> [[err, seq], …] ---- */
 
 void imgo__gate_sessions_ask_write(struct imgo__mpw *w, const struct imgo__gate_session *items, size_t n)
 {
@@ -244,15 +244,24 @@ static void open_results(struct imgo__mp *mp, size_t n)
 void imgo__gate_sessions_answer_write(struct imgo__mpw *w, const struct imgo__gate_session *items, size_t n)
 {
 	imgo__mpw_array(w, (uint32_t)n);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		imgo__mpw_array(w, 2);
 		imgo__mpw_int(w, items[i].err);
+		imgo__mpw_uint(w, items[i].seq);
+	}
 }
 
 int imgo__gate_sessions_answer_read(struct imgo__mp *mp, struct imgo__gate_session *items, size_t n)
 {
+	uint32_t have;
+
 	open_results(mp, n);
-	for (size_t i = 0; i < n && !mp->err; i++)
+	for (size_t i = 0; i < n && !mp->err; i++) {
+		open_array(mp, 2, &have);
 		items[i].err = imgo__mp_i32(mp);
+		items[i].seq = imgo__mp_uint(mp);
+		imgo__mp_skip_rest(mp, have, 2);
+	}
 	return mp->err;
 }
 

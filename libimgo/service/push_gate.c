@@ -60,14 +60,19 @@ static void connect_end(struct connect_op *self, int err)
 	imgo__gate_op_end(&self->base, err);
 }
 
+static void kick_evicted(struct imgo_push *push, const struct imgo_registry_put *put)
+{
+	for (size_t i = 0; i < put->nevicted; i++)
+		imgo__carrier_kick(push->carrier, put->evicted[i], put->session.user, IMGO_CLOSE_REPLACED);
+}
+
 static void connect_registered(struct connect_op *self)
 {
 	struct imgo_push *push = self->base.op.push;
 	struct imgo__gate_connect *call = self->call;
 	const struct imgo_session *session = &self->put.session;
 
-	for (size_t i = 0; i < self->put.nevicted; i++)
-		imgo__carrier_kick(push->carrier, self->put.evicted[i], session->user, IMGO_CLOSE_REPLACED);
+	kick_evicted(push, &self->put);
 	call->who = session->user;
 	call->granted_device = session->device;
 	call->seq = self->put.seq;
@@ -269,8 +274,13 @@ static void on_sessions(int err, void *user)
 {
 	struct sessions_op *self = user;
 
-	for (size_t i = 0; err == 0 && self->base.op.push && i < self->n; i++)
+	for (size_t i = 0; err == 0 && self->base.op.push && i < self->n; i++) {
 		self->items[i].err = result_of(self, i);
+		if (!self->puts || self->items[i].err)
+			continue;
+		self->items[i].seq = self->puts[i].seq;
+		kick_evicted(self->base.op.push, &self->puts[i]);
+	}
 	imgo__gate_op_end(&self->base, err);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The whole path in one process on one loop, over real sockets: registry, store and bus in memory, push, dispatch and edge.
- * Clients are plain sockets driven by this test.
+ * Clients are plain sockets driven by this test. Every test runs twice: with the parts calling one another directly, as
+ * in a node, and over RPC (a router, a logic, a job and a comet that know only addresses), as in a cluster.
  */
 #include "test.h"
 
@@ -16,13 +17,18 @@
 #include <imgo/dispatch.h>
 #include <imgo/edge.h>
 #include <imgo/push.h>
+#include <imgo/router.h>
 #include <imgo/stats.h>
 
 #include "base/buf.h"
 #include "codec/packet.h"
 #include "loop/loop.h"
 
+static bool over_rpc;
+
 struct flow {
+	struct imgo_registry *routed; /* over RPC: the registry in memory behind the router */
+	struct imgo_router *router;
 	struct imgo_stats *stats;
 	struct imgo_loop *loop;
 	struct imgo_registry *registry;
@@ -76,6 +82,25 @@ static void run_ms(struct flow *flow, uint64_t ms)
 		assert_true(condition); \
 	} while (0)
 
+static void open_registry(struct flow *flow)
+{
+	struct imgo_router_options router = IMGO_ROUTER_OPTIONS_INIT;
+	struct imgo_registry_remote_options remote = IMGO_REGISTRY_REMOTE_OPTIONS_INIT;
+	struct imgo_error error = {0};
+	char address[32];
+
+	if (!over_rpc) {
+		assert_int_equal(imgo_registry_new_memory(&flow->registry, flow->loop, &error), 0);
+		return;
+	}
+	assert_int_equal(imgo_registry_new_memory(&flow->routed, flow->loop, &error), 0);
+	router.listen = "127.0.0.1:0";
+	assert_int_equal(imgo_router_new(&flow->router, flow->loop, flow->routed, &router, &error), 0);
+	snprintf(address, sizeof address, "127.0.0.1:%d", imgo_router_port(flow->router));
+	remote.routers = address;
+	assert_int_equal(imgo_registry_new_remote(&flow->registry, flow->loop, &remote, &error), 0);
+}
+
 static void flow_start(struct flow *flow, const struct flow_options *options)
 {
 	struct imgo_loop_options loop = IMGO_LOOP_OPTIONS_INIT;
@@ -83,12 +108,13 @@ static void flow_start(struct flow *flow, const struct flow_options *options)
 	struct imgo_edge_options edge = IMGO_EDGE_OPTIONS_INIT;
 	struct imgo_dispatch_options dispatch = IMGO_DISPATCH_OPTIONS_INIT;
 	struct imgo_error error = {0};
+	char logic[32];
 
 	memset(flow, 0, sizeof *flow);
 	assert_int_equal(imgo_stats_new(&flow->stats), 0);
 	loop.stats = flow->stats;
 	assert_int_equal(imgo_loop_new(&flow->loop, &loop, &error), 0);
-	assert_int_equal(imgo_registry_new_memory(&flow->registry, flow->loop, &error), 0);
+	open_registry(flow);
 	assert_int_equal(imgo_store_new_memory(&flow->store, flow->loop, &options->store, &error), 0);
 	assert_int_equal(imgo_bus_new_memory(&flow->bus, flow->loop, NULL, &error), 0);
 	push.registry = flow->registry;
@@ -96,21 +122,25 @@ static void flow_start(struct flow *flow, const struct flow_options *options)
 	push.bus = flow->bus;
 	push.sessions_max = options->sessions_max;
 	push.sessions_policy = options->policy;
+	push.rpc_listen = over_rpc ? "127.0.0.1:0" : NULL;
 	assert_int_equal(imgo_push_new(&flow->push, flow->loop, &push, &error), 0);
 	edge.tcp = "127.0.0.1:0";
-	edge.push = flow->push;
+	snprintf(logic, sizeof logic, "127.0.0.1:%d", imgo_push_port(flow->push));
+	edge.push = over_rpc ? NULL : flow->push;
+	edge.logics = over_rpc ? logic : NULL;
+	edge.rpc = over_rpc ? "127.0.0.1:0" : NULL;
 	edge.compare_ms = options->compare_ms;
 	edge.v1_ack = options->v1_ack;
 	assert_int_equal(imgo_edge_new(&flow->edge, flow->loop, &edge, &error), 0);
 	dispatch.registry = flow->registry;
 	dispatch.store = flow->store;
 	dispatch.bus = flow->bus;
-	dispatch.edge = flow->edge;
+	dispatch.edge = over_rpc ? NULL : flow->edge;
 	dispatch.ttl_ms = options->store.ttl_ms;
 	assert_int_equal(imgo_dispatch_new(&flow->dispatch, flow->loop, &dispatch, &error), 0);
 	imgo_edge_ports(flow->edge, &flow->port, NULL, NULL);
 	run_until(flow, imgo_edge_ready(flow->edge));
-	run_ms(flow, 50); /* markers are made, the carrier knows the comet */
+	run_ms(flow, over_rpc ? 1100 : 50); /* markers are made, the carriers know the comet */
 }
 
 static void flow_end(struct flow *flow)
@@ -121,6 +151,8 @@ static void flow_end(struct flow *flow)
 	imgo_bus_free(flow->bus);
 	imgo_store_free(flow->store);
 	imgo_registry_free(flow->registry);
+	imgo_router_free(flow->router);
+	imgo_registry_free(flow->routed);
 	imgo_loop_free(flow->loop);
 	imgo_stats_free(flow->stats);
 }
@@ -652,5 +684,8 @@ int main(void)
 		cmocka_unit_test(free_under_way),
 	};
 
-	return cmocka_run_group_tests_name("service_flow", tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("service_flow direct", tests, NULL, NULL);
+
+	over_rpc = true;
+	return failed + cmocka_run_group_tests_name("service_flow over RPC", tests, NULL, NULL);
 }
