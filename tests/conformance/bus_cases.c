@@ -400,6 +400,65 @@ static void free_inside(struct kit *kit)
 	kit_open(kit);
 }
 
+/* Consumers come and go under a stream of records: each record is had, none twice, and in order. */
+static void churn(struct kit *kit)
+{
+	struct kit_con *cons[] = {&a, &b, &c};
+	size_t total = 0, rounds = kit->backend->lasting ? 12 : 60;
+	unsigned seed = 7;
+
+	for (size_t i = 0; i < 3; i++)
+		cons[i]->go = true;
+	kit_join(kit, &a, USERS, "g");
+	for (size_t round = 0; round < rounds; round++) {
+		for (uint32_t p = 0; p < BUS_PARTITIONS; p++) {
+			kit_put_many(kit, p, "m", (unsigned)round * 20, 20, 3);
+			total += 20;
+		}
+		seed = seed * 1103515245 + 12345;
+		struct kit_con *con = cons[seed / 65536 % 3];
+		if (con->consumer)
+			kit_leave(con);
+		else
+			kit_join(kit, con, USERS, "g");
+		kit_sleep(kit, kit->backend->lasting ? seed / 65536 % 400 : seed / 65536 % 3);
+	}
+	if (!a.consumer)
+		kit_join(kit, &a, USERS, "g");
+	await(kit, a.n + b.n + c.n >= total, 15);
+	check_int(kit, a.n + b.n + c.n, total);
+	for (uint32_t p = 0; p < BUS_PARTITIONS; p++)
+		check_int(kit, kit_count(&a, p) + kit_count(&b, p) + kit_count(&c, p), total / BUS_PARTITIONS);
+}
+
+/* The stream runs ahead of us while we jump about in it. */
+static void chase(struct kit *kit)
+{
+	uint64_t base, seed = 99;
+
+	kit_join(kit, &a, USERS, "g");
+	await(kit, kit_owned(&a) == BUS_PARTITIONS, 10);
+	base = a.parts[1].next;
+	a.parts[1].records_max = 50;
+	for (unsigned i = 0; i < 40; i++) {
+		char want[24];
+		unsigned at;
+		kit_put_many(kit, 1, "c", i * 100, 100, 10);
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		at = (unsigned)((seed >> 33) % ((i + 1) * 100));
+		a.n = 0;
+		kit_fetch(&a, 1, base + at);
+		for (unsigned turns = (unsigned)(seed >> 60); turns && a.parts[1].fetching; turns--)
+			kit_turn(kit);
+		await(kit, !a.parts[1].fetching, 5);
+		check(kit, a.n >= 1);
+		for (size_t j = 0; j < a.n; j++) {
+			snprintf(want, sizeof want, "c%u", at + (unsigned)j);
+			check(kit, strcmp(a.got[j].value, want) == 0);
+		}
+	}
+}
+
 struct stream {
 	struct kit *kit;
 	struct imgo_bus_record record;
@@ -498,6 +557,8 @@ static const struct {
 	{"query", query, ANY},
 	{"limits", limits, ANY},
 	{"topics", topics, ANY},
+	{"churn", churn, ANY},
+	{"chase", chase, ANY},
 	{"canceled", canceled, ANY},
 	{"free-inside", free_inside, ANY},
 	{"server-dies", server_dies, SERVER},
@@ -510,8 +571,7 @@ static int run_case(const struct bus_backend *backend, size_t i, struct imgo_loo
 	struct kit kit = {.loop = loop, .backend = backend};
 	uint64_t began = kit_now();
 
-	snprintf(kit.scope, sizeof kit.scope, "check%ld-%u", (long)(imgo_loop_wall_ms(loop) / 1000 % 100000),
-		scopes++);
+	snprintf(kit.scope, sizeof kit.scope, "check%ld-%u", (long)(imgo_loop_wall_ms(loop) / 1000 % 100000), scopes++);
 	kit_open(&kit);
 	cases[i].run(&kit);
 	kit_end(&a);

@@ -53,8 +53,7 @@ void kit_open(struct kit *kit); /* and waits until it is ready */
 int kit_put(struct kit *kit, enum imgo_topic topic, uint32_t partition, const char *key, const char *value,
 	struct imgo_bus_record *out);
 /* n records "<tag><i>", i from `first`, into one partition; in calls of `batch`, all under way at once. */
-void kit_put_many(
-	struct kit *kit, uint32_t partition, const char *tag, unsigned first, unsigned n, unsigned batch);
+void kit_put_many(struct kit *kit, uint32_t partition, const char *tag, unsigned first, unsigned n, unsigned batch);
 int kit_query(struct kit *kit, enum imgo_topic topic, uint32_t partition, uint64_t since_ms, uint64_t *begin,
 	uint64_t *first, uint64_t *end);
 
@@ -65,8 +64,7 @@ struct kit_got {
 	size_t value_len;
 };
 
-/* A consumer. While `go`, it fetches every partition that it has, from `next` on, and says done after each.
- */
+/* A consumer. While `go`, it fetches every partition that it has, from `next` on, and says done after each. */
 struct kit_con {
 	struct kit *kit;
 	struct imgo_bus_consumer *consumer;

@@ -32,6 +32,9 @@ enum imgo_topic {
 	IMGO_TOPICS = 4,
 };
 
+/* Of a record that is accepted for sure, but the bus cannot say where (Kafka: an ack was lost and the retry was known). */
+#define IMGO_BUS_OFFSET_UNKNOWN UINT64_MAX
+
 struct imgo_bus_record {
 	uint32_t partition;
 	struct imgo_str key;   /* may be empty, except on compacted topics */
