@@ -113,8 +113,8 @@ static void reach(struct imgo__wheel *wheel, int level, int slot, struct imgo_lo
 
 void imgo__wheel_advance(struct imgo__wheel *wheel, uint64_t now_ms, struct imgo_loop *loop)
 {
-	uint64_t at;
-	int slot, level;
+	uint64_t at = 0;
+	int slot = 0, level;
 
 	wheel->hold_ms = now_ms;
 	while (wheel->n > 0 && (level = next_slot(wheel, &at, &slot)) >= 0 && at <= now_ms) {
