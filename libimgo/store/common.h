@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What our own stores share besides the user's log: options, counters, and the judgement of tokens and markers. */
+/* What our own stores share besides the user's log: options, counters, and the judgement of tokens and
+ * markers. */
 #ifndef IMGO__STORE_COMMON_H
 #define IMGO__STORE_COMMON_H
 
@@ -15,7 +16,8 @@ struct imgo__store_stats {
 };
 void imgo__store_stats_init(struct imgo__store_stats *stats, struct imgo_stats *set);
 /* Counts what a call came to. */
-void imgo__store_count_appends(const struct imgo__store_stats *stats, const struct imgo_store_append_many *call);
+void imgo__store_count_appends(
+	const struct imgo__store_stats *stats, const struct imgo_store_append_many *call);
 void imgo__store_count_error(const struct imgo__store_stats *stats, int err);
 
 /* Defaults for what is zero or not there. IMGO_EINVAL. */
@@ -58,7 +60,8 @@ static inline bool imgo__marker_eq(struct imgo__marker a, struct imgo__marker b)
 	return a.state == b.state && a.token == b.token;
 }
 
-/* Whether content counts: 0, IMGO_EREBUILDING, or IMGO_ESTALE for a rebuild that is not the one that goes on. */
+/* Whether content counts: 0, IMGO_EREBUILDING, or IMGO_ESTALE for a rebuild that is not the one that goes on.
+ */
 int imgo__marker_check(struct imgo__marker marker, uint64_t rebuild_token);
 /* Does call->step to *marker and fills the results. *changed: it is to be written. 0 or IMGO_ESTALE. */
 int imgo__marker_step(struct imgo__marker *marker, struct imgo_store_marker *call, bool *changed);

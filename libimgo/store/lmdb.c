@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The LMDB store: turns calls into jobs of the environment's writer, or into work for two reader threads, and answers
- * them on the loop.
+ * The LMDB store: turns calls into jobs of the environment's writer, or into work for two reader threads, and
+ * answers them on the loop.
  *
- * A read that attaches goes to the readers first; only when the device is new (or was not seen for long) it goes on to
- * the writer. Everything that a result points to was copied into the call's arena, which lives until the callback
- * returned.
+ * A read that attaches goes to the readers first; only when the device is new (or was not seen for long) it
+ * goes on to the writer. Everything that a result points to was copied into the call's arena, which lives
+ * until the callback returned.
  *
- * What is forgotten with an environment's `forget` or a damaged record is forgotten for good: the embedded bus may have
- * been cut behind the store. So there is no rebuild on damage, but a gap.
+ * What is forgotten with an environment's `forget` or a damaged record is forgotten for good: the embedded
+ * bus may have been cut behind the store. So there is no rebuild on damage, but a gap.
  */
 #include "store/lmdb.h"
 
@@ -96,7 +96,9 @@ static void write_done(struct imgo__lmdb_job *job, int err)
 
 static int submit_write(struct call *call)
 {
-	call->job = (struct imgo__lmdb_job){.owner = call->store, .run = run_write, .done = write_done,
+	call->job = (struct imgo__lmdb_job){.owner = call->store,
+		.run = run_write,
+		.done = write_done,
 		.grows = call->op == APPEND || call->op == TOKEN_PUT};
 	return imgo__lmdb_submit(call->store->s.env, &call->job);
 }
@@ -164,8 +166,8 @@ static int submit_read(struct call *call)
 
 /* ---- calls ---- */
 
-static int start(struct store *store, enum op op, void *args, uint32_t partition, bool reads, imgo_store_cb *cb,
-	void *user)
+static int start(struct store *store, enum op op, void *args, uint32_t partition, bool reads,
+	imgo_store_cb *cb, void *user)
 {
 	struct call *call = imgo__zalloc(sizeof *call);
 	if (!call)
@@ -182,10 +184,10 @@ static int start(struct store *store, enum op op, void *args, uint32_t partition
 	return err;
 }
 
-#define OP(name, type, op, reads) \
-	static int name(void *impl, struct type *args, imgo_store_cb *cb, void *user) \
-	{ \
-		return start(impl, op, args, 0, reads, cb, user); \
+#define OP(name, type, op, reads)                                                                            \
+	static int name(void *impl, struct type *args, imgo_store_cb *cb, void *user)                        \
+	{                                                                                                    \
+		return start(impl, op, args, 0, reads, cb, user);                                            \
 	}
 
 OP(append_many, imgo_store_append_many, APPEND, false)
@@ -224,8 +226,7 @@ static void sweep_done(struct imgo__lmdb_job *job, int err)
 static void sweep(struct imgo_loop *loop, struct imgo__timer *timer)
 {
 	struct store *store = imgo__container_of(timer, struct store, sweep_timer);
-	store->sweep_job =
-		(struct imgo__lmdb_job){.owner = store, .run = run_sweep, .done = sweep_done};
+	store->sweep_job = (struct imgo__lmdb_job){.owner = store, .run = run_sweep, .done = sweep_done};
 	if (imgo__lmdb_submit(store->s.env, &store->sweep_job))
 		imgo__timer_start(loop, timer, SWEEP_MS);
 }
@@ -257,8 +258,8 @@ static int open_dbs(struct store *store)
 	return err;
 }
 
-static const struct imgo_store_ops ops = {sizeof ops, destroy, append_many, read_many, ack_many, peek_many, step_marker,
-	token_put, token_get, forget};
+static const struct imgo_store_ops ops = {sizeof ops, destroy, append_many, read_many, ack_many, peek_many,
+	step_marker, token_put, token_get, forget};
 
 int imgo__store_new_lmdb_in(struct imgo_store **out, struct imgo_loop *loop, struct imgo__lmdb_env *env,
 	const struct imgo_store_options *options, struct imgo_error *error)
@@ -277,8 +278,12 @@ int imgo__store_new_lmdb_in(struct imgo_store **out, struct imgo_loop *loop, str
 	imgo__lmdb_env_ref(env);
 	imgo__store_stats_init(&store->s.stats, imgo_loop_stats(loop));
 	imgo__timer_init(&store->sweep_timer, sweep);
-	struct imgo__pool_options pool = {.threads = READERS, .jobs_max = READS_MAX, .thread_init = reader_init,
-		.thread_fini = reader_fini, .user = store, .name = "imgo-lmdb-read"};
+	struct imgo__pool_options pool = {.threads = READERS,
+		.jobs_max = READS_MAX,
+		.thread_init = reader_init,
+		.thread_fini = reader_fini,
+		.user = store,
+		.name = "imgo-lmdb-read"};
 	err = open_dbs(store);
 	if (!err)
 		err = imgo__pool_new(&store->readers, loop, &pool);
@@ -291,8 +296,9 @@ int imgo__store_new_lmdb_in(struct imgo_store **out, struct imgo_loop *loop, str
 	return err ? imgo__fail(error, err, "out of memory") : 0;
 }
 
-int imgo_store_new_lmdb(struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_lmdb_options *lmdb,
-	const struct imgo_store_options *options, struct imgo_error *error)
+int imgo_store_new_lmdb(struct imgo_store **out, struct imgo_loop *loop,
+	const struct imgo_store_lmdb_options *lmdb, const struct imgo_store_options *options,
+	struct imgo_error *error)
 {
 	*out = NULL;
 	if (!lmdb || lmdb->size < sizeof *lmdb)

@@ -2,10 +2,11 @@
 /*
  * Opening the environment, its format record, and the watch over space.
  *
- * Space. LMDB copies pages on write, so that even a delete needs a few free ones. A reserve of them is kept for jobs that
- * do not let the data grow: free pages inside the map (the rest of the map plus the freelist), and blocks on the disk
- * (the file is allocated ahead of its last page). While the reserve is not there, growing jobs are refused. Counting
- * the freelist costs a walk, so it is done only when the rest of the map, or of the disk, is not enough by itself.
+ * Space. LMDB copies pages on write, so that even a delete needs a few free ones. A reserve of them is kept
+ * for jobs that do not let the data grow: free pages inside the map (the rest of the map plus the freelist),
+ * and blocks on the disk (the file is allocated ahead of its last page). While the reserve is not there,
+ * growing jobs are refused. Counting the freelist costs a walk, so it is done only when the rest of the map,
+ * or of the disk, is not enough by itself.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -103,12 +104,13 @@ void imgo__lmdb_check_space(struct imgo__lmdb_env *env, MDB_txn *txn)
 	size_t left = env->map_pages > used ? env->map_pages - used : 0;
 	size_t on_disk = left < env->reserve_pages ? left : env->reserve_pages;
 	bool ok = left >= env->reserve_pages && allocate(env, (uint64_t)(used + on_disk) * env->page_bytes);
-	env->short_of_space = !ok && free_pages(txn) + (left >= env->reserve_pages ? 0 : left) < env->reserve_pages;
+	env->short_of_space =
+		!ok && free_pages(txn) + (left >= env->reserve_pages ? 0 : left) < env->reserve_pages;
 	if (env->short_of_space != env->said_full) {
 		env->said_full = env->short_of_space;
-		imgo_log_event(imgo_loop_log(env->loop), env->said_full ? IMGO_LOG_ERROR : IMGO_LOG_INFO, "store",
-			env->said_full ? "lmdb-full" : "lmdb-has-space", "used_pages=%zu map_pages=%zu", used,
-			env->map_pages);
+		imgo_log_event(imgo_loop_log(env->loop), env->said_full ? IMGO_LOG_ERROR : IMGO_LOG_INFO,
+			"store", env->said_full ? "lmdb-full" : "lmdb-has-space",
+			"used_pages=%zu map_pages=%zu", used, env->map_pages);
 	}
 }
 
@@ -170,11 +172,13 @@ static int init_format(struct imgo__lmdb_env *env, struct imgo_error *error)
 
 /* ---- life ---- */
 
-static int open_mdb(struct imgo__lmdb_env *env, const struct imgo__lmdb_options *options, struct imgo_error *error)
+static int open_mdb(
+	struct imgo__lmdb_env *env, const struct imgo__lmdb_options *options, struct imgo_error *error)
 {
 	if (mkdir(env->path, 0700) && errno != EEXIST)
 		return imgo__fail(error, IMGO_EIO, "%s: %s", env->path, strerror(errno));
-	/* Never WRITEMAP: a full disk would be a SIGBUS. NOTLS: a reader's transaction is its owner's, not a thread's. */
+	/* Never WRITEMAP: a full disk would be a SIGBUS. NOTLS: a reader's transaction is its owner's, not a
+	 * thread's. */
 	unsigned flags = MDB_NOTLS | (options->no_metasync ? MDB_NOMETASYNC : 0);
 	int rc = mdb_env_create(&env->env);
 	if (!rc)
@@ -210,8 +214,8 @@ static void close_env(struct imgo__lmdb_env *env)
 	free(env);
 }
 
-int imgo__lmdb_env_open(struct imgo__lmdb_env **out, struct imgo_loop *loop, const struct imgo__lmdb_options *options,
-	struct imgo_error *error)
+int imgo__lmdb_env_open(struct imgo__lmdb_env **out, struct imgo_loop *loop,
+	const struct imgo__lmdb_options *options, struct imgo_error *error)
 {
 	*out = NULL;
 	if (!options->path || !options->path[0])

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An LMDB environment (a directory) with its one writer thread, shared by all who keep something in it. The files
- * lmdb_{env,writer,txn}.c are the only ones that include <lmdb.h>.
+ * An LMDB environment (a directory) with its one writer thread, shared by all who keep something in it. The
+ * files lmdb_{env,writer,txn}.c are the only ones that include <lmdb.h>.
  *
- * Writing: a job is a function that runs inside a write transaction together with other jobs (group commit without a
- * timer: a commit starts when the last one ends and takes all that is queued). Its `done` runs on the loop's thread after
- * the commit, so what it confirms is on disk. A job may be run more than once before that (when a batch fails, each job
- * is tried alone), so run() must begin afresh each time and touch nothing but its own results.
+ * Writing: a job is a function that runs inside a write transaction together with other jobs (group commit
+ * without a timer: a commit starts when the last one ends and takes all that is queued). Its `done` runs on
+ * the loop's thread after the commit, so what it confirms is on disk. A job may be run more than once before
+ * that (when a batch fails, each job is tried alone), so run() must begin afresh each time and touch nothing
+ * but its own results.
  *
  * Reading: short transactions on any thread that owns a reader; they see what was committed when they began.
  *
- * When the map or the disk is nearly full, jobs that let the data grow are refused with IMGO_EFULL while others go on:
- * a reserve of pages is kept for them.
+ * When the map or the disk is nearly full, jobs that let the data grow are refused with IMGO_EFULL while
+ * others go on: a reserve of pages is kept for them.
  */
 #ifndef IMGO__STORE_LMDB_ENV_H
 #define IMGO__STORE_LMDB_ENV_H
@@ -31,11 +32,12 @@ struct imgo__lmdb_options {
 };
 
 /* Opens or makes it. Errors: IMGO_EINVAL, IMGO_EIO, IMGO_EVERSION (another format), IMGO_ENOMEM. */
-int imgo__lmdb_env_open(struct imgo__lmdb_env **out, struct imgo_loop *loop, const struct imgo__lmdb_options *options,
-	struct imgo_error *error);
+int imgo__lmdb_env_open(struct imgo__lmdb_env **out, struct imgo_loop *loop,
+	const struct imgo__lmdb_options *options, struct imgo_error *error);
 void imgo__lmdb_env_ref(struct imgo__lmdb_env *env);
 void imgo__lmdb_env_unref(struct imgo__lmdb_env *env); /* the last one closes; quit first */
-uint64_t imgo__lmdb_env_created_s(const struct imgo__lmdb_env *env); /* when it was made: the embedded bus's epoch */
+uint64_t imgo__lmdb_env_created_s(
+	const struct imgo__lmdb_env *env); /* when it was made: the embedded bus's epoch */
 
 /* Opens or makes a database; before anything else is under way, or on the loop's thread. */
 int imgo__lmdb_db(struct imgo__lmdb_env *env, const char *name, unsigned *out);
@@ -53,14 +55,17 @@ struct imgo__lmdb_job {
 	int err; /* the writer's */
 };
 
-int imgo__lmdb_submit(struct imgo__lmdb_env *env, struct imgo__lmdb_job *job); /* IMGO_ELIMIT: too many wait */
-/* Ends all of this owner's jobs now: those that did not run yet with IMGO_ECANCELED. Waits for the running commit. */
+int imgo__lmdb_submit(
+	struct imgo__lmdb_env *env, struct imgo__lmdb_job *job); /* IMGO_ELIMIT: too many wait */
+/* Ends all of this owner's jobs now: those that did not run yet with IMGO_ECANCELED. Waits for the running
+ * commit. */
 void imgo__lmdb_quit(struct imgo__lmdb_env *env, const void *owner);
 
 /* ---- reading ---- */
 
 struct imgo__lmdb_reader;
-struct imgo__lmdb_reader *imgo__lmdb_reader_new(struct imgo__lmdb_env *env); /* for one thread; NULL: no memory */
+struct imgo__lmdb_reader *imgo__lmdb_reader_new(
+	struct imgo__lmdb_env *env); /* for one thread; NULL: no memory */
 void imgo__lmdb_reader_free(struct imgo__lmdb_reader *reader);
 int imgo__lmdb_read_begin(struct imgo__lmdb_reader *reader, struct imgo__lmdb_txn **out);
 void imgo__lmdb_read_end(struct imgo__lmdb_reader *reader);
@@ -77,7 +82,8 @@ int imgo__lmdb_clear(struct imgo__lmdb_txn *txn, unsigned db);
 /* The first entry whose key is >= from. IMGO_ENOTFOUND at the end. */
 int imgo__lmdb_seek(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str from, struct imgo_str *key,
 	struct imgo_str *value);
-/* Walks [from, …) in order while fn returns 0; fn must not write. Returns what fn returned, or an error; 0 at the end. */
+/* Walks [from, …) in order while fn returns 0; fn must not write. Returns what fn returned, or an error; 0 at
+ * the end. */
 int imgo__lmdb_walk(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str from,
 	int (*fn)(struct imgo_str key, struct imgo_str value, void *user), void *user);
 /* The last entry. IMGO_ENOTFOUND: empty. */

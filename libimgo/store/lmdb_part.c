@@ -73,8 +73,8 @@ static int sweep_one(
 	return 0;
 }
 
-int imgo__lmdb_sweep(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, size_t max, size_t *done,
-	uint32_t *dropped)
+int imgo__lmdb_sweep(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, size_t max,
+	size_t *done, uint32_t *dropped)
 {
 	uint64_t now_ms = imgo_loop_wall_ms(store->loop);
 	*done = 0;
@@ -111,9 +111,11 @@ static int clear_partition(struct imgo__lmdb_txn *txn, unsigned db, uint32_t par
 /* What `expiry` says of a forgotten partition stays: who finds it finds nothing to do. */
 int imgo__lmdb_forget(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, uint32_t partition)
 {
-	const unsigned dbs[] = {store->users, store->bodies, store->refs, store->markers, store->tokens, store->lists};
+	const unsigned dbs[] = {
+		store->users, store->bodies, store->refs, store->markers, store->tokens, store->lists};
 	int err = partition == UINT32_MAX ? imgo__lmdb_clear(txn, store->expiry) : 0;
 	for (size_t i = 0; i < sizeof dbs / sizeof *dbs && !err; i++)
-		err = partition == UINT32_MAX ? imgo__lmdb_clear(txn, dbs[i]) : clear_partition(txn, dbs[i], partition);
+		err = partition == UINT32_MAX ? imgo__lmdb_clear(txn, dbs[i])
+					      : clear_partition(txn, dbs[i], partition);
 	return err;
 }

@@ -19,7 +19,8 @@ struct imgo__lmdb_queue {
 	struct imgo__lmdb_job *first, **end;
 };
 
-/* One transaction's worth. Two at most are under way: one running, one waiting to take what is queued by then. */
+/* One transaction's worth. Two at most are under way: one running, one waiting to take what is queued by
+ * then. */
 struct imgo__lmdb_batch {
 	struct imgo__work work;
 	struct imgo__lmdb_env *env;

@@ -6,9 +6,9 @@
  *   lists   partition of the user, user  -> the newest hash of each device
  *   expiry  expires_ms, 't' or 'l', key  -> nothing
  *
- * A token is valid while its own record is there, not expired, and the list names its hash. So revoking is one write
- * (of the list); the revoked record goes when it expires. Entries of `expiry` that something replaced are harmless: who
- * finds one looks whether it still applies.
+ * A token is valid while its own record is there, not expired, and the list names its hash. So revoking is
+ * one write (of the list); the revoked record goes when it expires. Entries of `expiry` that something
+ * replaced are harmless: who finds one looks whether it still applies.
  */
 #include "store/lmdb.h"
 
@@ -32,8 +32,8 @@ static struct imgo__lmdb_key list_key(struct imgo_str user, uint32_t partitions)
 
 /* ---- lists ---- */
 
-static int load_list(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, const struct imgo__lmdb_key *key,
-	struct imgo__tokenlist *list)
+static int load_list(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
+	const struct imgo__lmdb_key *key, struct imgo__tokenlist *list)
 {
 	struct imgo_str value;
 	*list = (struct imgo__tokenlist){NULL, 0};
@@ -47,8 +47,8 @@ static int load_list(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn
 	return 0;
 }
 
-static int save_list(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, const struct imgo__lmdb_key *key,
-	const struct imgo__tokenlist *list)
+static int save_list(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
+	const struct imgo__lmdb_key *key, const struct imgo__tokenlist *list)
 {
 	struct imgo__buf buf = {0};
 	if (list->n == 0) {
@@ -57,14 +57,17 @@ static int save_list(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn
 	}
 	int err = imgo__tokenlist_encode(list, imgo_strn(key->b + 4, key->len - 4), &buf);
 	if (!err)
-		err = imgo__lmdb_put(txn, store->lists, imgo__lmdb_key_str(key), imgo_strn(buf.data, buf.len));
+		err = imgo__lmdb_put(
+			txn, store->lists, imgo__lmdb_key_str(key), imgo_strn(buf.data, buf.len));
 	imgo__buf_free(&buf);
 	return err;
 }
 
-int imgo__lmdb_list_expire(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str k)
+int imgo__lmdb_list_expire(
+	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str k)
 {
-	struct imgo__lmdb_key key = imgo__lmdb_key(imgo__get32((const uint8_t *)k.p), imgo_strn(k.p + 4, k.len - 4));
+	struct imgo__lmdb_key key =
+		imgo__lmdb_key(imgo__get32((const uint8_t *)k.p), imgo_strn(k.p + 4, k.len - 4));
 	struct imgo__tokenlist list;
 	uint64_t now_ms = imgo_loop_wall_ms(store->loop);
 	size_t n = 0;
@@ -89,7 +92,8 @@ static int put_record(const struct imgo__lmdb_store *store, struct imgo__lmdb_tx
 	struct imgo__buf buf = {0};
 	int err = imgo__token_encode(token, &buf);
 	if (!err)
-		err = imgo__lmdb_put(txn, store->tokens, imgo__lmdb_key_str(&key), imgo_strn(buf.data, buf.len));
+		err = imgo__lmdb_put(
+			txn, store->tokens, imgo__lmdb_key_str(&key), imgo_strn(buf.data, buf.len));
 	imgo__buf_free(&buf);
 	return err ? err : plan(store, txn, token->expires_ms, 't', key);
 }
@@ -119,7 +123,8 @@ int imgo__lmdb_token_put(const struct imgo__lmdb_store *store, struct imgo__lmdb
 }
 
 /* Content counts only with its partition's marker. */
-static int check(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, uint32_t epoch, uint32_t partition)
+static int check(
+	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, uint32_t epoch, uint32_t partition)
 {
 	struct imgo__marker marker;
 	int err = imgo__lmdb_marker_get(store, txn, epoch, partition, &marker);
@@ -174,7 +179,8 @@ int imgo__lmdb_token_get(const struct imgo__lmdb_store *store, struct imgo__lmdb
 	return 0;
 }
 
-int imgo__lmdb_token_expire(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key)
+int imgo__lmdb_token_expire(
+	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key)
 {
 	struct imgo_store_token token;
 	struct imgo_str value;

@@ -127,7 +127,8 @@ void imgo__lmdb_reader_free(struct imgo__lmdb_reader *reader)
 int imgo__lmdb_read_begin(struct imgo__lmdb_reader *reader, struct imgo__lmdb_txn **out)
 {
 	struct imgo__lmdb_txn *txn = &reader->txn;
-	int rc = txn->txn ? mdb_txn_renew(txn->txn) : mdb_txn_begin(txn->env->env, NULL, MDB_RDONLY, &txn->txn);
+	int rc = txn->txn ? mdb_txn_renew(txn->txn)
+			  : mdb_txn_begin(txn->env->env, NULL, MDB_RDONLY, &txn->txn);
 	*out = txn;
 	return imgo__lmdb_err(rc);
 }

@@ -2,18 +2,18 @@
 /*
  * The writer: group commit without a timer.
  *
- * The writer thread is a pool of one. What it is given are not jobs but batches: permission to run one transaction, which
- * takes all jobs that are queued at that moment. At most two are under way, so that the second is ready to start when
- * the first one's commit ends, without waiting for the loop.
+ * The writer thread is a pool of one. What it is given are not jobs but batches: permission to run one
+ * transaction, which takes all jobs that are queued at that moment. At most two are under way, so that the
+ * second is ready to start when the first one's commit ends, without waiting for the loop.
  *
- * A batch runs its jobs one after the other in one transaction. A job that fails before it wrote anything just has its
- * error. One that fails after it wrote spoils the transaction, and so does a commit that fails: then it is thrown away
- * and each job gets a transaction of its own.
+ * A batch runs its jobs one after the other in one transaction. A job that fails before it wrote anything
+ * just has its error. One that fails after it wrote spoils the transaction, and so does a commit that fails:
+ * then it is thrown away and each job gets a transaction of its own.
  *
- * Failures. No space (map, disk): that job fails with IMGO_EFULL, and everything else goes on. Anything else that goes
- * wrong in a commit (EIO of a write or an fdatasync on a disk that has space) leaves it unknown what the disk holds: the
- * environment counts as failed, every later job ends with IMGO_EIO, and a person must look. LMDB reports a short write on
- * a full disk as EIO too, so the file system is asked.
+ * Failures. No space (map, disk): that job fails with IMGO_EFULL, and everything else goes on. Anything else
+ * that goes wrong in a commit (EIO of a write or an fdatasync on a disk that has space) leaves it unknown
+ * what the disk holds: the environment counts as failed, every later job ends with IMGO_EIO, and a person
+ * must look. LMDB reports a short write on a full disk as EIO too, so the file system is asked.
  */
 #include <errno.h>
 
@@ -228,7 +228,8 @@ int imgo__lmdb_writer_start(struct imgo__lmdb_env *env)
 {
 	for (int i = 0; i < 2; i++) {
 		struct imgo__lmdb_batch *batch = &env->batches[i];
-		*batch = (struct imgo__lmdb_batch){.work = {.run = run_batch, .done = batch_done}, .env = env};
+		*batch =
+			(struct imgo__lmdb_batch){.work = {.run = run_batch, .done = batch_done}, .env = env};
 		imgo__lmdb_queue_init(&batch->jobs);
 	}
 	struct imgo__pool_options options = {.threads = 1, .jobs_max = 2, .name = "imgo-lmdb"};

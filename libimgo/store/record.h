@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The store's other records: bodies, tokens, lists of valid tokens, markers; and the grouping of a call's items by user.
- * Like the user's log they are versioned, carry their CRC32C and the key they belong to, and have one encoding each.
- * Decoders return IMGO_EPROTO (damaged, or of another key) or IMGO_EVERSION.
+ * The store's other records: bodies, tokens, lists of valid tokens, markers; and the grouping of a call's
+ * items by user. Like the user's log they are versioned, carry their CRC32C and the key they belong to, and
+ * have one encoding each. Decoders return IMGO_EPROTO (damaged, or of another key) or IMGO_EVERSION.
  */
 #ifndef IMGO__STORE_RECORD_H
 #define IMGO__STORE_RECORD_H
@@ -14,7 +14,8 @@
 #define IMGO__BODY_HEAD_LEN 34
 void imgo__body_head(const struct imgo_store_body *body, uint8_t out[IMGO__BODY_HEAD_LEN]);
 /* Of that item's msgid; out->data points into p. */
-int imgo__body_decode(struct imgo_store_message *out, const struct imgo__userlog_item *item, const void *p, size_t len);
+int imgo__body_decode(
+	struct imgo_store_message *out, const struct imgo__userlog_item *item, const void *p, size_t len);
 
 int imgo__token_encode(const struct imgo_store_token *token, struct imgo__buf *out); /* IMGO_ENOMEM */
 /* out->hash is given; strings point into p. */
@@ -29,9 +30,9 @@ void imgo__marker_encode(struct imgo__marker marker, uint32_t list_version, uint
 struct imgo__marker imgo__marker_decode(uint32_t list_version, const void *p, size_t len);
 
 /*
- * A call's items, reordered so that those of one user follow one another, in the call's order. order[i] is an index
- * into the items, of `n`, each `size` bytes, with a struct imgo_str user as first member. Lives in the arena; NULL: no
- * memory. Of order[i..j) that imgo__group_end(…, i) == j ends all are one user's.
+ * A call's items, reordered so that those of one user follow one another, in the call's order. order[i] is an
+ * index into the items, of `n`, each `size` bytes, with a struct imgo_str user as first member. Lives in the
+ * arena; NULL: no memory. Of order[i..j) that imgo__group_end(…, i) == j ends all are one user's.
  */
 size_t *imgo__group(struct imgo__arena *arena, const void *items, size_t n, size_t size);
 size_t imgo__group_end(const size_t *order, const void *items, size_t n, size_t size, size_t i);

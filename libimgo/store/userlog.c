@@ -2,15 +2,15 @@
 /*
  * One user's log.
  *
- * One array of items by rising id holds both what is still wanted (live) and, of what is not any more, the tag by which
- * a second record of the same push is recognised. Dead items are pruned when they are not among the last 256, or older
- * than 5 minutes before the newest item: by the records' own time, so that a replay decides as the first run did. (Or
- * when the second record would have expired too.)
+ * One array of items by rising id holds both what is still wanted (live) and, of what is not any more, the
+ * tag by which a second record of the same push is recognised. Dead items are pruned when they are not among
+ * the last 256, or older than 5 minutes before the newest item: by the records' own time, so that a replay
+ * decides as the first run did. (Or when the second record would have expired too.)
  *
- * A live item dies in one of three ways. All devices passed it: the floor becomes the lowest cursor. A limit or the TTL
- * took it: the oldest first. A device that held the floor back was forgotten. In the last two somebody may still have
- * wanted it: then it is counted and `lost` rises to it, by which a session that was not so far yet learns of a gap.
- * A log without devices keeps everything for whoever comes first.
+ * A live item dies in one of three ways. All devices passed it: the floor becomes the lowest cursor. A limit
+ * or the TTL took it: the oldest first. A device that held the floor back was forgotten. In the last two
+ * somebody may still have wanted it: then it is counted and `lost` rises to it, by which a session that was
+ * not so far yet learns of a gap. A log without devices keeps everything for whoever comes first.
  *
  * Invariants, after every operation:
  *   - ids rise strictly; no live item is at or below the floor; the floor and `lost` never go back;
@@ -18,8 +18,9 @@
  *   - no cursor goes back; at most 16 devices;
  *   - live items: at most messages_max, and at most bytes_max or only one.
  *
- * The floor rises over an item that dies only when nothing live is below it. That fails only for items whose times run
- * against their ids (a broker's clock was set back): such an item is simply not in the log any more.
+ * The floor rises over an item that dies only when nothing live is below it. That fails only for items whose
+ * times run against their ids (a broker's clock was set back): such an item is simply not in the log any
+ * more.
  */
 #include "store/userlog.h"
 
@@ -164,8 +165,9 @@ static void prune(struct imgo__userlog *log, const struct imgo__userlog_ctx *ctx
 	size_t n = 0;
 	for (size_t i = 0; i < log->nitems; i++) {
 		const struct imgo__userlog_item *item = &log->items[i];
-		bool recent = log->nitems - i <= IMGO_STORE_TAGS_MAX && item->at_ms + IMGO_STORE_TAGS_MS >= newest &&
-			!expired(item->at_ms + IMGO_STORE_TAGS_MS, ctx);
+		bool recent = log->nitems - i <= IMGO_STORE_TAGS_MAX &&
+			      item->at_ms + IMGO_STORE_TAGS_MS >= newest &&
+			      !expired(item->at_ms + IMGO_STORE_TAGS_MS, ctx);
 		if (item->live || recent) {
 			if (n != i)
 				log->items[n] = *item;
@@ -304,7 +306,8 @@ static bool is_duplicate(const struct imgo__userlog *log, const struct imgo__use
 		const struct imgo__userlog_item *item = &log->items[i];
 		if (memcmp(item->tag, append->tag, sizeof item->tag) != 0)
 			continue;
-		uint64_t apart = item->at_ms > append->at_ms ? item->at_ms - append->at_ms : append->at_ms - item->at_ms;
+		uint64_t apart = item->at_ms > append->at_ms ? item->at_ms - append->at_ms
+							     : append->at_ms - item->at_ms;
 		if (apart <= IMGO_STORE_TAGS_MS)
 			return true;
 	}
@@ -315,8 +318,11 @@ static void insert(struct imgo__userlog *log, size_t i, const struct imgo__userl
 {
 	struct imgo__userlog_item *item = &log->items[i];
 	memmove(item + 1, item, (log->nitems - i) * sizeof *item);
-	*item = (struct imgo__userlog_item){
-		.id = append->id, .at_ms = append->at_ms, .size = append->size, .live = true, .own = append->own};
+	*item = (struct imgo__userlog_item){.id = append->id,
+		.at_ms = append->at_ms,
+		.size = append->size,
+		.live = true,
+		.own = append->own};
 	memcpy(item->tag, append->tag, sizeof item->tag);
 	log->nitems++;
 	log->nlive++;
@@ -325,7 +331,8 @@ static void insert(struct imgo__userlog *log, size_t i, const struct imgo__userl
 		log->oldest_ms = append->at_ms;
 }
 
-int imgo__userlog_append(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo__userlog_append *append)
+int imgo__userlog_append(
+	struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo__userlog_append *append)
 {
 	append->prev = (struct imgo_id){0, 0};
 	append->inserted = false;
@@ -357,7 +364,8 @@ int imgo__userlog_append(struct imgo__userlog *log, struct imgo__userlog_ctx *ct
 	return 0;
 }
 
-int imgo__userlog_ack(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo_str name, struct imgo_id id)
+int imgo__userlog_ack(
+	struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo_str name, struct imgo_id id)
 {
 	imgo__userlog_settle(log, ctx);
 	struct imgo__userlog_device *device = see_device(log, ctx, name);
@@ -391,7 +399,8 @@ void imgo__userlog_plan(const struct imgo__userlog *log, struct imgo_str name, s
 {
 	memset(out, 0, sizeof *out);
 	out->cursor = imgo__userlog_cursor(log, name);
-	/* A session that has nothing yet, of a device that is new here, missed nothing: it begins where the log does. */
+	/* A session that has nothing yet, of a device that is new here, missed nothing: it begins where the
+	 * log does. */
 	struct imgo_id has = imgo_id_max(after, out->cursor);
 	bool begins = !find_device(log, name) && imgo_id_cmp(has, (struct imgo_id){0, 0}) == 0;
 	out->gap = !begins && imgo_id_cmp(log->lost, has) > 0;
@@ -429,7 +438,8 @@ uint64_t imgo__userlog_due(const struct imgo__userlog *log, const struct imgo_st
 	uint64_t due = UINT64_MAX, at;
 	for (size_t i = 0; i < log->nitems; i++) {
 		const struct imgo__userlog_item *item = &log->items[i];
-		at = item->live ? item->at_ms + options->ttl_ms : item->at_ms + options->ttl_ms + IMGO_STORE_TAGS_MS;
+		at = item->live ? item->at_ms + options->ttl_ms
+				: item->at_ms + options->ttl_ms + IMGO_STORE_TAGS_MS;
 		due = at < due ? at : due;
 	}
 	for (size_t i = 0; i < log->ndevices; i++) {

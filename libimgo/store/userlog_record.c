@@ -7,8 +7,8 @@
  *   n, n × item (step, tag, zigzag(at_ms - the last one's), size << 2 | own << 1 | live),
  *   crc32c
  *
- * Numbers are varints, ids are (epoch, id). An item's step is the distance to the id before it, << 1; or, where the epoch
- * changes, the id << 1 | 1 followed by the epoch. A thousand messages take about 13 kB.
+ * Numbers are varints, ids are (epoch, id). An item's step is the distance to the id before it, << 1; or,
+ * where the epoch changes, the id << 1 | 1 followed by the epoch. A thousand messages take about 13 kB.
  */
 #include "store/userlog.h"
 
@@ -30,8 +30,8 @@ static uint64_t unzigzag(uint64_t v, uint64_t from)
 static size_t room_for(const struct imgo__userlog *log, struct imgo_str user)
 {
 	return 2 + IMGO__WIRE_VARINT_MAX + user.len + 2 * IMGO__WIRE_ID_MAX + 3 * IMGO__WIRE_VARINT_MAX +
-		log->ndevices * (2 * IMGO__WIRE_VARINT_MAX + IMGO_DEVICE_MAX + IMGO__WIRE_ID_MAX) +
-		log->nitems * (4 * IMGO__WIRE_VARINT_MAX + IMGO__USERLOG_TAG_LEN) + IMGO__WIRE_CRC_LEN;
+	       log->ndevices * (2 * IMGO__WIRE_VARINT_MAX + IMGO_DEVICE_MAX + IMGO__WIRE_ID_MAX) +
+	       log->nitems * (4 * IMGO__WIRE_VARINT_MAX + IMGO__USERLOG_TAG_LEN) + IMGO__WIRE_CRC_LEN;
 }
 
 static void put_items(const struct imgo__userlog *log, struct imgo__buf *out)
@@ -115,8 +115,8 @@ static void get_id(struct imgo__wire_reader *r, struct imgo_id last, struct imgo
 	r->bad |= out->id > INT64_MAX;
 }
 
-static void get_item(struct imgo__userlog *log, struct imgo__wire_reader *r, const struct imgo__userlog_item *last,
-	struct imgo__userlog_item *item)
+static void get_item(struct imgo__userlog *log, struct imgo__wire_reader *r,
+	const struct imgo__userlog_item *last, struct imgo__userlog_item *item)
 {
 	get_id(r, last->id, &item->id);
 	memcpy(item->tag, imgo__wire_take(r, sizeof item->tag), sizeof item->tag);
@@ -144,7 +144,8 @@ static int get_items(struct imgo__userlog *log, struct imgo__wire_reader *r)
 	log->cap = n;
 	struct imgo__userlog_item first = {.at_ms = 0};
 	for (; log->nitems < n && !r->bad; log->nitems++)
-		get_item(log, r, log->nitems ? &log->items[log->nitems - 1] : &first, &log->items[log->nitems]);
+		get_item(log, r, log->nitems ? &log->items[log->nitems - 1] : &first,
+			&log->items[log->nitems]);
 	return 0;
 }
 

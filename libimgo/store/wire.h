@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing and reading the store's small records. A reader never runs past its end: after a failure it yields zeros and
- * `bad` stays set, so that a decoder checks once. Varints are LEB128 in their shortest form; another form is an error,
- * which makes every record's encoding unique. The last four bytes of a record are the CRC32C of all before.
+ * Writing and reading the store's small records. A reader never runs past its end: after a failure it yields
+ * zeros and `bad` stays set, so that a decoder checks once. Varints are LEB128 in their shortest form;
+ * another form is an error, which makes every record's encoding unique. The last four bytes of a record are
+ * the CRC32C of all before.
  */
 #ifndef IMGO__STORE_WIRE_H
 #define IMGO__STORE_WIRE_H
@@ -52,7 +53,7 @@ static inline void imgo__wire_crc(struct imgo__buf *buf, size_t start)
 
 /* Room that these take at most. */
 #define IMGO__WIRE_VARINT_MAX 10
-#define IMGO__WIRE_ID_MAX (2 * IMGO__WIRE_VARINT_MAX)
+#define IMGO__WIRE_ID_MAX     (2 * IMGO__WIRE_VARINT_MAX)
 
 /* ---- reading ---- */
 
