@@ -1,185 +1,194 @@
 /* SPDX-License-Identifier: MIT */
-/* The HTTP API: life, routing, the key, and the form of answers. The engine is httpd.c, the routes are http_*.c. */
+/*
+ * The push API: life of the object, who may call, and the answers.
+ *
+ * A request carries the place of its counters as its tag, from the moment its head was judged. The tag points into the
+ * imgo_http, so it is looked at only while the request is not an orphan: a push, a store or a registry may well answer
+ * after the API is gone.
+ */
+#include "service/http_impl.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "service/http_impl.h"
-
-enum { API = 0, STORE = 1 }; /* listeners */
-
-struct route {
-	const char *path, *method;
-	imgo__http_route_fn *fn;
-	bool store_too, open; /* also on the store's port; needs no key */
-};
-
-static const struct route routes[] = {
-	{"/1/push", "POST", imgo__http_push_user, false, false},
-	{"/1/pushs", "POST", imgo__http_push_users, false, false},
-	{"/1/push/room", "POST", imgo__http_push_room, false, false},
-	{"/1/push/all", "POST", imgo__http_push_all, false, false},
-	{"/1/count", "GET", imgo__http_count, false, false},
-	{"/1/server/del", "POST", imgo__http_server_del, false, false},
-	{"/1/admin/token/new", "POST", imgo__http_token_new, false, false},
-	{"/1/msg/get", "GET", imgo__http_msg_get, true, false},
-	{"/healthz", "GET", imgo__http_health, true, true},
-};
 
 /* ---- answers ---- */
 
-void imgo__http_body(struct imgo_http *http, struct imgo__httpd_request *request, int status, const char *content_type,
-	struct imgo_str body)
+void imgo__http_answer(struct imgo__httpd_request *request, const struct imgo__httpd_answer *answer)
 {
-	struct imgo__httpd_answer answer = {.status = status, .content_type = content_type, .body = body};
+	struct imgo__http_counters *counters;
+
+	if (!imgo__httpd_orphan(request)) {
+		counters = (struct imgo__http_counters *)imgo__httpd_tag(request);
+		imgo_stat_add(counters->classes[answer->status < 400 ? 0 : answer->status < 500 ? 1 : 2], 1);
+	}
+	imgo__httpd_answer(request, answer);
+}
+
+void imgo__http_json(struct imgo__httpd_request *request, struct imgo_str body)
+{
+	imgo__http_answer(request, &(struct imgo__httpd_answer){.status = 200, .body = body});
+}
+
+static void refuse(struct imgo__httpd_request *request, int status, int ret, const char *why, const char *headers, bool retry)
+{
+	char body[256];
+	int len = snprintf(body, sizeof body, "{\"ret\":%d,\"error\":\"%s\"%s}", ret, why, retry ? ",\"retry\":true" : "");
 
 	if (status == 503)
-		answer.headers = "Retry-After: 1\r\n";
-	if (http)
-		imgo_stat_add(http->answered[status / 100], 1);
-	imgo__httpd_answer(request, &answer);
+		headers = "Retry-After: 1\r\n";
+	imgo__http_answer(request,
+		&(struct imgo__httpd_answer){.status = status, .headers = headers, .body = imgo_strn(body, (size_t)len)});
 }
 
-void imgo__http_ret(struct imgo_http *http, struct imgo__httpd_request *request, int status, int ret)
+void imgo__http_refuse(struct imgo__httpd_request *request, int status, int ret, const char *why)
 {
-	char text[32];
-	int n = snprintf(text, sizeof text, "{\"ret\":%d}", ret);
-
-	imgo__http_body(http, request, status, NULL, imgo_strn(text, (size_t)n));
+	refuse(request, status, ret, why, NULL, false);
 }
 
-void imgo__http_err(struct imgo_http *http, struct imgo__httpd_request *request, int err)
+void imgo__http_bad(struct imgo__httpd_request *request, const char *why)
 {
+	refuse(request, 400, IMGO__RET_BAD_PARAMETER, why, NULL, false);
+}
+
+int imgo__http_status_of(int err, int *ret)
+{
+	*ret = IMGO__RET_INTERNAL;
 	switch (err) {
-	case 0:
-		imgo__http_ret(http, request, 200, IMGO__RET_OK);
-		break;
 	case IMGO_EINVAL:
-	case IMGO_EPROTO:
-	case IMGO_ENOTFOUND:
-		imgo__http_ret(http, request, 400, IMGO__RET_PARAM);
-		break;
+		*ret = IMGO__RET_BAD_PARAMETER;
+		return 400;
 	case IMGO_EDENIED:
-		imgo__http_ret(http, request, 403, IMGO__RET_TOKEN);
-		break;
-	case IMGO_EIO:
-	case IMGO_EVERSION:
+		*ret = IMGO__RET_BAD_TOKEN;
+		return 403;
+	case IMGO_EPROTO:
 	case IMGO_ENOTSUP:
-		imgo__http_ret(http, request, 500, IMGO__RET_INTERNAL);
-		break;
-	default: /* overloaded, down, unknown: the same request, with the same key, may be made again */
-		imgo__http_ret(http, request, 503, IMGO__RET_INTERNAL);
+	case IMGO_ENOTFOUND:
+	case IMGO_EEXISTS:
+		return 500;
+	default: /* overloaded, down, out of time, rebuilding, full: later, and possibly elsewhere, it may work */
+		return 503;
 	}
 }
 
-static struct imgo_str refusal(int status, void *user)
+static void done(struct imgo__httpd_request *request, int err, bool push)
 {
-	(void)user;
-	return status >= 500 ? imgo_str("{\"ret\":65535}") : imgo_str("{\"ret\":65534}");
-}
+	int ret, status;
 
-/* ---- calls ---- */
-
-void *imgo__http_call_new(struct imgo__http_ask *ask, size_t size)
-{
-	struct imgo__http_call *call = imgo__zalloc(size);
-
-	if (!call) {
-		imgo__http_err(ask->http, ask->request, IMGO_ENOMEM);
-		return NULL;
+	if (err == 0) {
+		imgo__http_json(request, imgo_str("{\"ret\":1}"));
+		return;
 	}
-	call->http = ask->http;
-	call->request = ask->request;
-	imgo__list_init(&call->link);
-	imgo__list_insert(&ask->http->calls, &call->link);
-	return call;
+	status = imgo__http_status_of(err, &ret);
+	refuse(request, status, ret, imgo_strerror(err), NULL, push && status >= 500);
 }
 
-void imgo__http_call_free(struct imgo__http_call *call)
+void imgo__http_done(struct imgo__httpd_request *request, int err)
 {
-	imgo__list_remove(&call->link);
-	imgo__arena_free(&call->arena);
-	free(call);
+	done(request, err, false);
 }
 
-/* ---- routing ---- */
-
-static const struct route *find_route(struct imgo_str path, unsigned listener)
+void imgo__http_pushed(struct imgo__httpd_request *request, int err)
 {
-	for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
-		if (imgo_str_eq(path, imgo_str(routes[i].path)) && (listener == API || routes[i].store_too))
-			return &routes[i];
-	}
-	return NULL;
+	done(request, err, true);
 }
 
-/* In constant time: what is compared are hashes. */
-static bool authorized(const struct imgo_http *http, const struct imgo__http_request *head)
+int imgo__http_query(struct imgo__http_call *call, const char *name, struct imgo_str *out)
 {
-	static const char scheme[] = "Bearer ";
+	return imgo__http_param(&call->arena, call->head->query, name, out);
+}
+
+/* ---- who may call what ---- */
+
+/* The comparison takes as long for a key that is nearly right as for any other of its length. */
+static bool key_is_good(const struct imgo_http *http, const struct imgo__http_request *head)
+{
 	struct imgo_str value = imgo__http_header(head, "Authorization");
-	uint8_t hash[IMGO__SHA256_LEN];
+	size_t len = http->api_key ? strlen(http->api_key) : 0;
 
-	if (!http->has_key)
+	if (!http->api_key)
 		return true;
-	if (value.len < sizeof scheme || strncasecmp(value.p, scheme, sizeof scheme - 1) != 0 ||
-		imgo__http_header_count(head, "Authorization") != 1)
+	if (imgo__http_header_count(head, "Authorization") != 1 || value.len < 7 ||
+		strncasecmp(value.p, "Bearer ", 7) != 0)
 		return false;
-	if (imgo__sha256(value.p + sizeof scheme - 1, value.len - (sizeof scheme - 1), hash) < 0)
-		return false;
-	return imgo__const_eq(hash, http->key_hash, sizeof hash);
+	value = imgo_strn(value.p + 7, value.len - 7);
+	while (value.len && *value.p == ' ')
+		value = imgo_strn(value.p + 1, value.len - 1);
+	return value.len == len && imgo__const_eq(value.p, http->api_key, len);
 }
 
-static void answer_method(struct imgo_http *http, struct imgo__httpd_request *request, const struct route *route)
+static size_t find_route(struct imgo_str path, unsigned listener)
 {
-	struct imgo__httpd_answer answer = {.status = 405, .body = refusal(405, NULL),
-		.headers = strcmp(route->method, "GET") == 0 ? "Allow: GET\r\n" : "Allow: POST\r\n"};
+	size_t i = 0, none = imgo__http_nroutes - 1;
 
-	imgo_stat_add(http->answered[4], 1);
-	imgo__httpd_answer(request, &answer);
+	while (i < none && !imgo_str_eq(path, imgo_str(imgo__http_routes[i].path)))
+		i++;
+	return listener == IMGO__HTTP_STORE && !(imgo__http_routes[i].flags & IMGO__ROUTE_STORE) ? none : i;
 }
 
 static bool on_head(struct imgo__httpd_request *request, const struct imgo__http_request *head, unsigned listener, void *user)
 {
 	struct imgo_http *http = user;
-	const struct route *route = find_route(head->path, listener);
+	size_t index = find_route(head->path, listener);
+	const struct imgo__http_route *route = &imgo__http_routes[index];
+	bool post = route->flags & IMGO__ROUTE_POST;
 
-	if (!(route && route->open) && !authorized(http, head)) {
-		struct imgo__httpd_answer answer = {.status = 401, .body = refusal(401, NULL),
-			.headers = "WWW-Authenticate: Bearer\r\n"};
-		imgo_stat_add(http->unauthorized, 1);
-		imgo_stat_add(http->answered[4], 1);
-		imgo__httpd_answer(request, &answer);
-		return false;
+	imgo__httpd_set_tag(request, (uintptr_t)&http->counters[index]);
+	if (!(route->flags & IMGO__ROUTE_OPEN) && !key_is_good(http, head)) {
+		imgo_stat_add(http->no_key, 1);
+		refuse(request, 401, IMGO__RET_BAD_TOKEN, "no valid key", "WWW-Authenticate: Bearer\r\n", false);
+	} else if (!route->handle) {
+		imgo__http_refuse(request, 404, IMGO__RET_BAD_PARAMETER, "no such call");
+	} else if (!imgo_str_eq(head->method, imgo_str(post ? "POST" : "GET"))) {
+		refuse(request, 405, IMGO__RET_BAD_PARAMETER, "method not allowed",
+			post ? "Allow: POST\r\n" : "Allow: GET\r\n", false);
+	} else if ((route->flags & IMGO__ROUTE_MESSAGE) && head->content_length > http->push->body_max) {
+		imgo__http_refuse(request, 413, IMGO__RET_BAD_PARAMETER, "message too long");
+	} else {
+		return true;
 	}
-	if (!route) {
-		imgo__http_ret(http, request, 404, IMGO__RET_PARAM);
-		return false;
-	}
-	if (!imgo_str_eq(head->method, imgo_str(route->method))) {
-		answer_method(http, request, route);
-		return false;
-	}
-	return true;
+	return false;
 }
 
-static void on_request(struct imgo__httpd_request *request, const struct imgo__http_request *head, struct imgo_str body,
+static void on_handle(struct imgo__httpd_request *request, const struct imgo__http_request *head, struct imgo_str body,
 	unsigned listener, void *user)
 {
-	struct imgo__http_ask ask = {.http = user, .request = request, .head = head, .body = body};
+	struct imgo__http_call call = {.http = user, .request = request, .head = head, .body = body};
+	size_t index =
+		(size_t)((struct imgo__http_counters *)imgo__httpd_tag(request) - ((struct imgo_http *)user)->counters);
 
-	find_route(head->path, listener)->fn(&ask);
-	imgo__arena_free(&ask.arena);
+	(void)listener;
+	imgo__http_routes[index].handle(&call);
+	imgo__arena_free(&call.arena);
 }
 
-static const struct imgo__httpd_ops httpd_ops = {
-	.head = on_head,
-	.handle = on_request,
-	.refusal = refusal,
-};
+static struct imgo_str refusal(int status, void *user)
+{
+	(void)user;
+	return imgo_str(status == 503 ? "{\"ret\":65535}" : "{\"ret\":65534}");
+}
+
+static const struct imgo__httpd_ops ops = {.head = on_head, .handle = on_handle, .refusal = refusal};
 
 /* ---- life ---- */
+
+static int check_options(const struct imgo_http_options *options, struct imgo_error *error)
+{
+	if (!options || options->size != sizeof *options || !options->push || !options->listen)
+		return imgo__fail(error, IMGO_EINVAL, "http: push and listen are mandatory");
+	if (options->connections_max == 0 || options->pipeline_max == 0 || options->request_timeout_ms == 0 ||
+		options->idle_timeout_ms == 0)
+		return imgo__fail(error, IMGO_EINVAL, "http: a maximum or timeout is 0");
+	for (const char *c = options->api_key; c && *c; c++) {
+		if (*c <= 0x20 || *c >= 0x7F)
+			return imgo__fail(error, IMGO_EINVAL, "http: the key has a character that no header can carry");
+	}
+	if (options->api_key && !*options->api_key)
+		return imgo__fail(error, IMGO_EINVAL, "http: the key is empty");
+	return 0;
+}
 
 static int listen_on(struct imgo_http *http, const char *name, const char *address, struct imgo_error *error)
 {
@@ -188,71 +197,68 @@ static int listen_on(struct imgo_http *http, const char *name, const char *addre
 
 	if (err < 0)
 		return imgo__fail(error, IMGO_EINVAL, "%s: not an address: %s", name, address);
-	if (!http->has_key && !imgo__addr_is_loopback(&addr))
+	if (!http->api_key && !imgo__addr_is_loopback(&addr))
 		return imgo__fail(error, IMGO_EINVAL,
 			"%s: %s is not a loopback address: set api.key, or anybody could push", name, address);
 	err = imgo__httpd_listen(http->httpd, &addr);
 	if (err < 0)
-		return imgo__fail(error, err, "%s: cannot listen on %s: %s", name, address,
+		return imgo__fail(error, err == IMGO_ENOMEM ? err : IMGO_EIO, "%s: cannot listen on %s: %s", name, address,
 			err == IMGO_EEXISTS ? "the address is in use" : imgo_strerror(err));
 	return 0;
 }
 
-static int open_httpd(struct imgo_http *http, const struct imgo_http_options *options, struct imgo_error *error)
+static void enter_stats(struct imgo_http *http)
 {
-	struct imgo__httpd_options httpd = IMGO__HTTPD_OPTIONS_INIT;
+	struct imgo_stats *set = imgo_loop_stats(http->loop);
+
+	for (size_t i = 0; i < imgo__http_nroutes; i++) {
+		for (int class = 0; class < 3; class++)
+			http->counters[i].classes[class] =
+				imgo_stats_counter(set, imgo__http_routes[i].stats[class], "calls of the HTTP API, by outcome");
+	}
+	http->no_key = imgo_stats_counter(set, "imgo_http_refused_total{reason=\"no_key\"}",
+		"requests that the server refused by itself");
+}
+
+static int start(struct imgo_http *http, const struct imgo_http_options *options, struct imgo_error *error)
+{
+	struct imgo__httpd_options o = IMGO__HTTPD_OPTIONS_INIT;
 	int err;
 
-	httpd.ops = &httpd_ops;
-	httpd.user = http;
-	httpd.connections_max = options->connections_max;
-	httpd.pipeline_max = options->pipeline_max;
-	httpd.requests_max = options->requests_max;
-	httpd.request_timeout_ms = options->request_timeout_ms;
-	httpd.idle_timeout_ms = options->idle_timeout_ms;
-	httpd.body_max = options->body_max_bytes;
-	err = imgo__httpd_new(&http->httpd, http->loop, &httpd);
-	if (err < 0)
-		return imgo__fail(error, err, "http: out of memory");
+	o.ops = &ops;
+	o.user = http;
+	o.connections_max = options->connections_max;
+	o.pipeline_max = options->pipeline_max;
+	o.requests_max = options->requests_max;
+	o.request_timeout_ms = options->request_timeout_ms;
+	o.idle_timeout_ms = options->idle_timeout_ms;
+	o.body_max = options->body_max_bytes;
+	if (options->api_key && !(http->api_key = imgo__strdup(options->api_key)))
+		return imgo__fail(error, IMGO_ENOMEM, "http: out of memory");
+	if (imgo__httpd_new(&http->httpd, http->loop, &o) < 0)
+		return imgo__fail(error, IMGO_ENOMEM, "http: out of memory");
 	err = listen_on(http, "logic.http", options->listen, error);
 	if (err == 0 && options->store_listen)
 		err = listen_on(http, "logic.store-http", options->store_listen, error);
 	return err;
 }
 
-static void init_stats(struct imgo_http *http)
-{
-	static const char *const names[6] = {"imgo_http_answers_total{status=\"0xx\"}", "imgo_http_answers_total{status=\"1xx\"}",
-		"imgo_http_answers_total{status=\"2xx\"}", "imgo_http_answers_total{status=\"3xx\"}",
-		"imgo_http_answers_total{status=\"4xx\"}", "imgo_http_answers_total{status=\"5xx\"}"};
-	struct imgo_stats *set = imgo_loop_stats(http->loop);
-
-	http->unauthorized = imgo_stats_counter(set, "imgo_http_unauthorized_total", "API calls without the key");
-	for (int i = 0; i < 6; i++)
-		http->answered[i] = imgo_stats_counter(set, names[i], "API calls answered, by class of status");
-}
-
 int imgo_http_new(struct imgo_http **out, struct imgo_loop *loop, const struct imgo_http_options *options,
 	struct imgo_error *error)
 {
 	struct imgo_http *http;
-	int err;
+	int err = check_options(options, error);
 
-	if (!options || options->size != sizeof *options || !options->push || !options->listen)
-		return imgo__fail(error, IMGO_EINVAL, "http: push and listen are mandatory");
+	if (err < 0)
+		return err;
 	http = imgo__zalloc(sizeof *http);
 	if (!http)
 		return imgo__fail(error, IMGO_ENOMEM, "http: out of memory");
 	http->loop = loop;
 	http->push = options->push;
-	imgo__list_init(&http->calls);
-	init_stats(http);
-	http->has_key = options->api_key != NULL;
-	err = http->has_key ? imgo__sha256(options->api_key, strlen(options->api_key), http->key_hash) : 0;
-	if (err < 0)
-		imgo__fail(error, err, "http: out of memory");
-	if (err == 0)
-		err = open_httpd(http, options, error);
+	imgo__list_init(&http->logs);
+	enter_stats(http);
+	err = start(http, options, error);
 	if (err < 0) {
 		imgo_http_free(http);
 		return err;
@@ -261,27 +267,27 @@ int imgo_http_new(struct imgo_http **out, struct imgo_loop *loop, const struct i
 	return 0;
 }
 
-void imgo_http_stop(struct imgo_http *http, uint64_t deadline_ms, void (*done)(void *user), void *user)
+void imgo_http_stop(struct imgo_http *http, uint64_t deadline_ms, void (*done_fn)(void *user), void *user)
 {
-	imgo__httpd_stop(http->httpd, deadline_ms, done, user);
+	imgo__httpd_stop(http->httpd, deadline_ms, done_fn, user);
 }
 
 void imgo_http_free(struct imgo_http *http)
 {
 	if (!http)
 		return;
+	imgo__http_logs_orphan(http);
 	imgo__httpd_free(http->httpd);
-	imgo__list_for(at, &http->calls) {
-		imgo__list_remove(at);
-		imgo__container_of(at, struct imgo__http_call, link)->http = NULL;
-	}
+	if (http->api_key)
+		explicit_bzero(http->api_key, strlen(http->api_key));
+	free(http->api_key);
 	free(http);
 }
 
 void imgo_http_ports(const struct imgo_http *http, int *api, int *store)
 {
 	if (api)
-		*api = imgo__httpd_port(http->httpd, API);
+		*api = imgo__httpd_port(http->httpd, IMGO__HTTP_API);
 	if (store)
-		*store = imgo__httpd_port(http->httpd, STORE);
+		*store = imgo__httpd_port(http->httpd, IMGO__HTTP_STORE);
 }

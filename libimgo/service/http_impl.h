@@ -1,75 +1,90 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the HTTP API share: http.c (life, routing), http_args.c, http_push.c, http_admin.c, http_log.c. */
+/* What the files of the push API share: http.c (life, key, answers), http_routes.c, http_push.c, http_token.c, http_log.c. */
 #ifndef IMGO__SERVICE_HTTP_IMPL_H
 #define IMGO__SERVICE_HTTP_IMPL_H
 
 #include <imgo/http.h>
 
-#include "base/buf.h"
 #include "base/mem.h"
 #include "service/httpd.h"
 #include "service/push_impl.h"
 
-enum { /* of the original's answers */
+enum imgo__http_ret {
+	IMGO__RET_LOG_OK = 0, /* of /1/msg/get */
 	IMGO__RET_OK = 1,
+	IMGO__RET_BAD_TOKEN = 65533,
+	IMGO__RET_BAD_PARAMETER = 65534,
 	IMGO__RET_INTERNAL = 65535,
-	IMGO__RET_PARAM = 65534,
-	IMGO__RET_TOKEN = 65533,
+};
+
+enum {
+	IMGO__HTTP_API = 0, /* listeners */
+	IMGO__HTTP_STORE = 1,
+	IMGO__HTTP_ROUTES_MAX = 16,
+	IMGO__HTTP_LOGS_MAX = 64, /* /1/msg/get under way: each may hold a whole log */
+};
+
+/* A request, for its handler: everything here lives until the handler returns, but `request`, which waits to be answered. */
+struct imgo__http_call {
+	struct imgo_http *http;
+	struct imgo__httpd_request *request;
+	const struct imgo__http_request *head;
+	struct imgo_str body;
+	struct imgo__arena arena;
+};
+
+enum {
+	IMGO__ROUTE_POST = 1,    /* else GET */
+	IMGO__ROUTE_STORE = 2,   /* on the store's port too */
+	IMGO__ROUTE_OPEN = 4,    /* without the key */
+	IMGO__ROUTE_MESSAGE = 8, /* the body is a message: no longer than one may be */
+};
+
+struct imgo__http_route {
+	const char *path;
+	unsigned flags;
+	void (*handle)(struct imgo__http_call *call);
+	const char *stats[3]; /* names of the counters of 2xx, 4xx, 5xx */
+};
+extern const struct imgo__http_route imgo__http_routes[];
+extern const size_t imgo__http_nroutes; /* the last one stands for all that is not served */
+
+struct imgo__http_counters {
+	struct imgo_stat *classes[3];
 };
 
 struct imgo_http {
 	struct imgo_loop *loop;
 	struct imgo_push *push;
 	struct imgo__httpd *httpd;
-	bool has_key;
-	uint8_t key_hash[32];
-	struct imgo__list calls; /* struct imgo__http_call: under way */
-	struct imgo_stat *unauthorized, *answered[6]; /* by the first digit of the status */
+	char *api_key; /* NULL: none */
+	struct imgo__http_counters counters[IMGO__HTTP_ROUTES_MAX];
+	struct imgo_stat *no_key;
+	struct imgo__list logs; /* of http_log.c: under way */
+	uint32_t nlogs;
 };
 
-/* One request as a route sees it; strings live until the route returns. */
-struct imgo__http_ask {
-	struct imgo_http *http;
-	struct imgo__httpd_request *request;
-	const struct imgo__http_request *head;
-	struct imgo_str body;
-	struct imgo__arena arena; /* of the parameters; freed when the route returns */
-};
+/* ---- answers (http.c). Any of them ends the request. ---- */
+void imgo__http_answer(struct imgo__httpd_request *request, const struct imgo__httpd_answer *answer); /* and counts */
+void imgo__http_json(struct imgo__httpd_request *request, struct imgo_str body);                      /* 200 */
+/* {"ret":N,"error":"why"}; why: static, without characters that JSON escapes. */
+void imgo__http_refuse(struct imgo__httpd_request *request, int status, int ret, const char *why);
+void imgo__http_bad(struct imgo__httpd_request *request, const char *why); /* 400, bad parameter */
+void imgo__http_done(struct imgo__httpd_request *request, int err);        /* err 0: {"ret":1} */
+/* The same, of a push: says of what may have happened that it is to be pushed again with its key. */
+void imgo__http_pushed(struct imgo__httpd_request *request, int err);
+int imgo__http_status_of(int err, int *ret);
 
-/* What waits for an answer of another part. It outlives the HTTP server when that is freed first (http == NULL). */
-struct imgo__http_call {
-	struct imgo__list link;
-	struct imgo_http *http;
-	struct imgo__httpd_request *request;
-	struct imgo__arena arena;
-};
+/* ---- parameters. 0, or the error; IMGO_ENOTFOUND: there is none ---- */
+int imgo__http_query(struct imgo__http_call *call, const char *name, struct imgo_str *out);
 
-void *imgo__http_call_new(struct imgo__http_ask *ask, size_t size); /* NULL: out of memory; the request was answered */
-void imgo__http_call_free(struct imgo__http_call *call);
-
-/* {"ret":ret} under a status; a 503 says Retry-After. */
-void imgo__http_ret(struct imgo_http *http, struct imgo__httpd_request *request, int status, int ret);
-/* The same for an outcome: 0 or an imgo_err. */
-void imgo__http_err(struct imgo_http *http, struct imgo__httpd_request *request, int err);
-/* A body of JSON (or of JavaScript, for JSONP). */
-void imgo__http_body(struct imgo_http *http, struct imgo__httpd_request *request, int status, const char *content_type,
-	struct imgo_str body);
-
-/* ---- http_args.c: parameters. Each returns 0 or an imgo_err; IMGO_ENOTFOUND: not given ---- */
-int imgo__http_arg(struct imgo__http_ask *ask, const char *name, struct imgo_str *out); /* of the query */
-/* A whole number in decimal, within bounds, nothing else around it. */
-int imgo__http_int(struct imgo_str text, int64_t min, int64_t max, int64_t *out);
-/* A user id as the original has it, positive and at most 2^63 − 1; as canonical decimal text in the arena. */
-int imgo__http_uid(struct imgo__arena *arena, struct imgo_str text, struct imgo_str *out);
-/* A room id (int32; −1 is "no room" and IMGO_EINVAL) as decimal text in the arena. */
-int imgo__http_rid(struct imgo__arena *arena, struct imgo_str text, struct imgo_str *out);
-/* The raw text of a key's value in the JSON object `text`, which is valid. IMGO_ENOTFOUND. */
-int imgo__http_raw(struct imgo_str text, const char *key, struct imgo_str *out);
-
-/* ---- routes ---- */
-typedef void imgo__http_route_fn(struct imgo__http_ask *ask);
-imgo__http_route_fn imgo__http_push_user, imgo__http_push_users, imgo__http_push_room, imgo__http_push_all;
-imgo__http_route_fn imgo__http_count, imgo__http_server_del, imgo__http_token_new, imgo__http_health;
-imgo__http_route_fn imgo__http_msg_get;
+/* ---- handlers ---- */
+void imgo__http_push_user(struct imgo__http_call *call);
+void imgo__http_push_users(struct imgo__http_call *call);
+void imgo__http_push_room(struct imgo__http_call *call);
+void imgo__http_push_all(struct imgo__http_call *call);
+void imgo__http_token_new(struct imgo__http_call *call);
+void imgo__http_msg_get(struct imgo__http_call *call);
+void imgo__http_logs_orphan(struct imgo_http *http); /* before http is freed */
 
 #endif
