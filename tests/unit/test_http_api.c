@@ -38,9 +38,11 @@ static void pushes(void **state)
 	expect(post("/1/push/room?rid=-5&ensure=true", "r"), 200, OK);
 	assert_int_equal(rig.rec.kind, IMGO_ENVELOPE_ROOM);
 	assert_string_equal(rig.rec.room, "-5");
+	expect(post("/1/push/room?room=live://%31", "r"), 200, OK);
+	assert_string_equal(rig.rec.room, "live://1");
 	expect(post("/1/push/all", "a"), 200, OK);
 	assert_int_equal(rig.rec.kind, IMGO_ENVELOPE_BROADCAST);
-	assert_int_equal(rig.rec.pushes, 5);
+	assert_int_equal(rig.rec.pushes, 6);
 	assert_int_equal(stat_of("imgo_http_requests_total{call=\"/1/push\",status=\"2xx\"}"), 3);
 }
 
@@ -83,7 +85,7 @@ static void refuses_parameters(void **state)
 		"/1/push?uid=9223372036854775808", "/1/push?uid=18446744073709551617", "/1/push?uid=1x", "/1/push?uid=+1",
 		"/1/push?uid=%201", "/1/push?uid=1%00", "/1/push?uid=%zz", "/1/push?uid=1.0", "/1/push?uid=0x1",
 		"/1/push?uid=1&op=x", "/1/push?uid=1&op=2147483648", "/1/push?uid=1&op=", "/1/push?uid=1&qos=2",
-		"/1/push?uid=1&qos=", "/1/push/room", "/1/push/room?rid=", "/1/push/room?rid=2147483648",
+		"/1/push?uid=1&qos=", "/1/push/room", "/1/push/room?rid=", "/1/push/room?rid=-1", "/1/push/room?room=", "/1/push/room?rid=2147483648",
 		"/1/push/room?rid=-2147483649", "/1/push/room?rid=live://1", "/1/push/room?rid=-", "/1/server/del",
 		"/1/server/del?server=", "/1/server/del?server=0", "/1/server/del?server=-1",
 		"/1/server/del?server=9223372036854775808"};
