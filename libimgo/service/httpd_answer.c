@@ -239,11 +239,12 @@ size_t imgo__httpd_output(const struct imgo__httpd_conn *conn)
 
 bool imgo__httpd_flush(struct imgo__httpd_conn *conn)
 {
-	struct iovec iov = {conn->out.data + conn->out_at, imgo__httpd_output(conn)};
+	struct iovec iov = {.iov_len = imgo__httpd_output(conn)};
 	ssize_t n;
 
 	if (iov.iov_len == 0)
 		return true;
+	iov.iov_base = conn->out.data + conn->out_at;
 	n = imgo__sock_writev(conn->httpd->loop, conn->io.fd, &iov, 1);
 	if (n < 0 && n != IMGO_ETIMEDOUT)
 		return false;
