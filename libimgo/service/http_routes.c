@@ -118,12 +118,8 @@ static void server_del(struct imgo__http_call *call)
 	err = imgo__http_query(call, "server", &text);
 	if (err == IMGO_ENOTFOUND)
 		err = imgo__http_param(&call->arena, call->body, "server", &text);
-	if (err || !imgo__http_positive(text, NULL, &server)) {
-		imgo__http_bad(call->request, "server must be a positive number");
-		return;
-	}
-	if (server > UINT32_MAX) { /* no comet can have that number: there is nothing to forget */
-		imgo__http_done(call->request, 0);
+	if (err || !imgo__http_positive(text, NULL, &server) || server > UINT32_MAX) {
+		imgo__http_bad(call->request, "server must be the number of a comet");
 		return;
 	}
 	err = imgo_registry_del_comet(call->http->push->registry, (uint32_t)server, on_done, call->request);
