@@ -230,7 +230,7 @@ static int verb_push(const struct args *args)
 static int verb_log(const struct args *args)
 {
 	struct cli_http http = http_of(args);
-	char target[4096] = "/1/msg/get?";
+	char target[4096] = "/1/msg/get?mid=0";
 
 	if (!args->user || !args->token)
 		return bad("log needs --user and --token", NULL);
