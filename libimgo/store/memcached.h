@@ -69,6 +69,7 @@ struct imgo__mc_view {
 	uint64_t rebuild_token;
 	struct imgo__marker marker; /* as first seen */
 	bool seen;
+	bool answered; /* a get of this call was */
 };
 
 /* ---- memcached_keys.c ---- */
@@ -91,8 +92,8 @@ uint64_t imgo__mc_now_ms(void); /* monotonic */
 /* Before the first command to a server: IMGO_EUNAVAILABLE when it is known to be down. */
 int imgo__mc_enter(const struct imgo__mc_view *view);
 /* At most IMGO__MC_BATCH + 2 keys, answered by the server in this order. */
-int imgo__mc_get(const struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n,
-	struct imgo__mc_value *out);
+int imgo__mc_get(
+	struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n, struct imgo__mc_value *out);
 int imgo__mc_add(const struct imgo__mc_view *view, const struct imgo__mc_key *key, struct imgo_str value,
 	uint32_t exptime);
 int imgo__mc_cas(const struct imgo__mc_view *view, const struct imgo__mc_key *key, struct imgo_str value,

@@ -214,7 +214,7 @@ static int take_results(const struct imgo__mc_view *view, const struct imgo__mc_
 	return err;
 }
 
-int imgo__mc_get(const struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n,
+static int get_once(const struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n,
 	struct imgo__mc_value *out)
 {
 	const char *names[IMGO__MC_BATCH + 2];
@@ -237,6 +237,18 @@ int imgo__mc_get(const struct imgo__mc_view *view, const struct imgo__mc_key *ke
 	}
 	err = outcome(
 		view, rc == MEMCACHED_NOTFOUND ? MEMCACHED_END : rc); /* "not found": no key was there */
+	return err;
+}
+
+/* A call begins with a get. When it meets a connection that was broken meanwhile, it tries another one:
+ * nothing from before that can be used after it. */
+int imgo__mc_get(
+	struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n, struct imgo__mc_value *out)
+{
+	int err = get_once(view, keys, n, out);
+	if (err == IMGO_EUNAVAILABLE && !view->answered)
+		err = get_once(view, keys, n, out);
+	view->answered |= err == 0;
 	return err;
 }
 

@@ -290,7 +290,6 @@ static struct imgo__userlog_device *see_device(
 
 void imgo__userlog_settle(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx)
 {
-	cut(log, ctx); /* first: what all have is not lost when it expires */
 	expire(log, ctx);
 	forget_unseen(log, ctx);
 	cut(log, ctx);

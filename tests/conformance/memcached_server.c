@@ -56,7 +56,7 @@ static void become(const struct memcached_server *server)
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that dies takes it along */
 	snprintf(port, sizeof port, "%d", server->port);
 	snprintf(megabytes, sizeof megabytes, "%d", server->megabytes ? server->megabytes : 64);
-	execl(program, program, "-M", "-U", "0", "-l", "127.0.0.1", "-t", "2", "-p", port, "-m", megabytes,
+	execl(program, program, server->evicts ? "-v" : "-M", "-U", "0", "-l", "127.0.0.1", "-t", "2", "-p", port, "-m", megabytes,
 		"-u", geteuid() == 0 ? "root" : "nobody", (char *)NULL);
 	_exit(127);
 }
@@ -85,4 +85,20 @@ void memcached_kill(struct memcached_server *server)
 	while (waitpid(server->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	server->pid = 0;
+}
+
+bool memcached_command(struct memcached_server *server, const char *command, const char *answer)
+{
+	struct sockaddr_in sin = address(server->port);
+	char line[256] = "";
+	size_t n = 0;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&sin, sizeof sin) ||
+		send(fd, command, strlen(command), MSG_NOSIGNAL) < 0)
+		return false;
+	while (n < sizeof line - 1 && read(fd, line + n, 1) == 1 && line[n] != '\n')
+		n++;
+	close(fd);
+	line[strcspn(line, "\r\n")] = 0;
+	return strcmp(line, answer) == 0;
 }

@@ -11,11 +11,14 @@ struct memcached_server {
 	int port;
 	char address[32]; /* "127.0.0.1:port" */
 	int megabytes;    /* 0: 64 */
+	bool evicts;      /* without -M */
 };
 
 bool memcached_installed(void);
 /* Starts it (on the same port when it had one) and waits until it answers. False: it does not. */
 bool memcached_start(struct memcached_server *server);
 void memcached_kill(struct memcached_server *server); /* -9; waits for its end */
+/* Does one command of the text protocol by hand; true when the answer's first line is `answer`. */
+bool memcached_command(struct memcached_server *server, const char *command, const char *answer);
 
 #endif
