@@ -277,7 +277,7 @@ class System:
     def program(self, name):
         path = self.build / 'daemons' / name
         if not path.exists():
-            raise Skip(f'{path} is not built')
+            raise Failure(f'{path} is not built')
         return path
 
     def add(self, name, argv, ports, env=False):
