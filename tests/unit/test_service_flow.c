@@ -16,6 +16,7 @@
 
 #include <imgo/dispatch.h>
 #include <imgo/edge.h>
+#include <imgo/envelope.h>
 #include <imgo/push.h>
 #include <imgo/router.h>
 #include <imgo/stats.h>
@@ -46,8 +47,11 @@ struct flow_options {
 	enum imgo_sessions_policy policy;
 	uint64_t compare_ms;
 	enum imgo_v1_ack v1_ack;
+	uint32_t room_batch_max;
+	uint64_t room_batch_ms;
+	const char *poison_path;
 };
-#define FLOW_OPTIONS {IMGO_STORE_OPTIONS_INIT, 16, IMGO_SESSIONS_REPLACE, 10000, IMGO_V1_ACK_TCP}
+#define FLOW_OPTIONS {IMGO_STORE_OPTIONS_INIT, 16, IMGO_SESSIONS_REPLACE, 10000, IMGO_V1_ACK_TCP, 0, 0, NULL}
 
 static uint64_t now_ms(void)
 {
@@ -137,6 +141,9 @@ static void flow_start(struct flow *flow, const struct flow_options *options)
 	dispatch.bus = flow->bus;
 	dispatch.edge = over_rpc ? NULL : flow->edge;
 	dispatch.ttl_ms = options->store.ttl_ms;
+	dispatch.room_batch_max = options->room_batch_max;
+	dispatch.room_batch_ms = options->room_batch_ms;
+	dispatch.poison_path = options->poison_path;
 	assert_int_equal(imgo_dispatch_new(&flow->dispatch, flow->loop, &dispatch, &error), 0);
 	imgo_edge_ports(flow->edge, &flow->port, NULL, NULL);
 	run_until(flow, imgo_edge_ready(flow->edge));
@@ -641,6 +648,73 @@ static void bad_requests(void **state)
 	flow_end(&flow);
 }
 
+/* What cannot be decoded, or has no business in its partition, is counted, kept aside and skipped; the next record goes through. */
+static void poison_is_skipped(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	char path[] = "/tmp/imgo-poison-XXXXXX", line[256] = "";
+	struct imgo_envelope_target target = {imgo_str("1"), NULL, 0};
+	struct imgo_envelope envelope = {.kind = IMGO_ENVELOPE_USERS, .op = 5, .targets = &target, .ntargets = 1};
+	uint32_t partition = imgo_partition(imgo_str("1"), 64);
+	struct imgo_bus_record records[3] = {{.partition = partition, .value = imgo_str("\x93\x01garbage")},
+		{.partition = partition, .value = imgo_str("")}, {.partition = (partition + 1) % 64}};
+	struct outcome outcome = {0};
+	struct flow flow;
+	void *encoded;
+	size_t len;
+	FILE *file;
+
+	(void)state;
+	close(mkstemp(path));
+	options.poison_path = path;
+	flow_start(&flow, &options);
+	assert_int_equal(imgo_envelope_encode(&envelope, &encoded, &len), 0);
+	records[2].value = imgo_strn(encoded, len);
+	assert_int_equal(imgo_bus_produce_many(flow.bus, IMGO_TOPIC_USERS, records, 3, on_done, &outcome), 0);
+	run_until(&flow, outcome.done);
+	free(encoded);
+	push_user(&flow, "1", "after", "");
+	run_until(&flow, waiting(&flow, "1", "") == 1);
+	assert_int_equal(imgo_stats_get(flow.stats, "imgo_job_poison_total"), 2);
+	assert_int_equal(imgo_stats_get(flow.stats, "imgo_job_misplaced_total"), 1);
+	file = fopen(path, "r");
+	assert_non_null(file);
+	assert_non_null(fgets(line, sizeof line, file));
+	assert_non_null(strstr(line, "topic=users"));
+	assert_non_null(strstr(line, "93016761726261676")); /* the bytes, in hex */
+	fclose(file);
+	flow_end(&flow);
+	unlink(path);
+}
+
+/* Goim's way: a lone room message waits for its time, a full batch does not. */
+static void room_batches(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct flow flow;
+	struct client client;
+
+	(void)state;
+	options.room_batch_max = 3;
+	options.room_batch_ms = 400;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", "r");
+	client_login(&flow, &client, "t1");
+	push_cast(&flow, "r", "1");
+	run_ms(&flow, 150);
+	client_pump(&client);
+	assert_int_equal(client.in.len, 0);
+	assert_string_equal(client_next(&flow, &client), "5:1");
+	push_cast(&flow, "r", "2");
+	push_cast(&flow, "r", "3");
+	push_cast(&flow, "r", "4");
+	assert_string_equal(client_next(&flow, &client), "5:2");
+	assert_string_equal(client_next(&flow, &client), "5:3");
+	assert_string_equal(client_next(&flow, &client), "5:4");
+	client_close(&flow, &client);
+	flow_end(&flow);
+}
+
 /* Everything is freed while calls are under way: they end with IMGO_ECANCELED, once, and nothing leaks. */
 static void free_under_way(void **state)
 {
@@ -681,6 +755,8 @@ int main(void)
 		cmocka_unit_test(limit_drops_the_oldest),
 		cmocka_unit_test(many_users_and_direct),
 		cmocka_unit_test(bad_requests),
+		cmocka_unit_test(poison_is_skipped),
+		cmocka_unit_test(room_batches),
 		cmocka_unit_test(free_under_way),
 	};
 
