@@ -17,7 +17,6 @@ The Kafka broker is shared by all tests that run at the same time, with topics o
 a few seconds after the last of them. IMGO_TEST_KAFKA=host:port uses another one. IMGO_TEST_KEEP=1 keeps the folder.
 """
 import atexit
-import ctypes
 import fcntl
 import os
 import pathlib
@@ -41,7 +40,6 @@ SKIP = 77
 READY_SECONDS = 60
 STOP_SECONDS = 5       # within which a daemon ends after SIGTERM
 SECRET = 'b0dy-'       # bodies and tokens of the tests begin with it: no log may have it
-LIBC = ctypes.CDLL(None)
 
 
 class Failure(Exception):
@@ -103,8 +101,10 @@ def answers(port):
 
 # ---- processes ----
 
-def _die_with_parent():
-    LIBC.prctl(1, signal.SIGKILL)
+def dying_with_us(argv):
+    """Of the thread that starts it, to be exact: processes are started by the main thread."""
+    setpriv = shutil.which('setpriv')
+    return [setpriv, '--pdeathsig', 'KILL', *argv] if setpriv else argv
 
 
 class Process:
@@ -122,8 +122,8 @@ class Process:
         env.update(self.env)
         self.expected = False
         with open(self.log, 'ab') as log:
-            self.popen = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
-                                          preexec_fn=_die_with_parent)
+            self.popen = subprocess.Popen(dying_with_us(self.argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                          env=env)
 
     def running(self):
         return self.popen is not None and self.popen.poll() is None
@@ -518,8 +518,8 @@ class Cluster(System):
 KINDS = {'standalone': Standalone, 'cluster': Cluster}
 
 
-def make(kind, build, **more):
-    return KINDS[kind](build, **more)
+def make(kind, build, options=None, **more):
+    return KINDS[kind](build, options, **more)
 
 
 def has_failpoints(build):
