@@ -174,7 +174,7 @@ void imgo__httpd_answer(struct imgo__httpd_request *request, const struct imgo__
 		return;
 	}
 	turn = first(conn) == request;
-	close = request->close || (conn->last && request->link.next == &conn->requests);
+	close = request->close || (conn->last && !conn->eof && request->link.next == &conn->requests);
 	if (put_answer(turn ? &conn->out : &request->text, request, answer, close))
 		conn->dead = true;
 	if (turn) {
