@@ -4,9 +4,9 @@
  *
  *	http_bench [PUSHES]
  *
- * Prints one JSON object a line: how many calls a second of the server's CPU time (user and system; loopback's TCP work
- * for both sides is in it), and by the clock. `depth` calls of a connection are under way at once; "pushs" has 100 users a
- * call. The clients are another process, which waits for each answer.
+ * Prints one JSON object a line: how many calls a second of the server's CPU time (user and system;
+ *loopback's TCP work for both sides is in it), and by the clock. `depth` calls of a connection are under way
+ *at once; "pushs" has 100 users a call. The clients are another process, which waits for each answer.
  */
 #include "fanout.h"
 
@@ -34,17 +34,21 @@ struct load {
 
 static size_t make_call(char *out, size_t size, const struct load *load, unsigned n)
 {
-	static const char message[] = "{\"text\":\"a message of about sixty-six bytes, as in the plan ....\"}";
+	static const char message[] =
+		"{\"text\":\"a message of about sixty-six bytes, as in the plan ....\"}";
 	char body[1200] = "{\"u\":[";
 
 	if (!load->many)
-		return (size_t)snprintf(out, size, "POST /1/push?uid=%u HTTP/1.1\r\nHost: 127.0.0.1:7172\r\nUser-Agent: bench\r\n"
-						   "Content-Length: %zu\r\n\r\n%s",
+		return (size_t)snprintf(out, size,
+			"POST /1/push?uid=%u HTTP/1.1\r\nHost: 127.0.0.1:7172\r\nUser-Agent: bench\r\n"
+			"Content-Length: %zu\r\n\r\n%s",
 			1 + n % 100000, sizeof message - 1, message);
 	for (unsigned i = 0; i < 100; i++)
-		snprintf(body + strlen(body), sizeof body - strlen(body), "%s%u", i ? "," : "", 1 + (n + i * 997) % 100000);
+		snprintf(body + strlen(body), sizeof body - strlen(body), "%s%u", i ? "," : "",
+			1 + (n + i * 997) % 100000);
 	snprintf(body + strlen(body), sizeof body - strlen(body), "],\"m\":%s}", message);
-	return (size_t)snprintf(out, size, "POST /1/pushs HTTP/1.1\r\nHost: 127.0.0.1:7172\r\nContent-Length: %zu\r\n\r\n%s",
+	return (size_t)snprintf(out, size,
+		"POST /1/pushs HTTP/1.1\r\nHost: 127.0.0.1:7172\r\nContent-Length: %zu\r\n\r\n%s",
 		strlen(body), body);
 }
 
@@ -121,7 +125,8 @@ static void start(struct bench *b)
 	bus.bytes_max = 4ull << 30;
 	bus.keep_ms = 1000; /* nobody consumes */
 	if (imgo_loop_new(&b->loop, NULL, NULL) || imgo_bus_new_memory(&b->bus, b->loop, &bus, NULL) ||
-		imgo_store_new_memory(&b->store, b->loop, NULL, NULL) || imgo_registry_new_memory(&b->registry, b->loop, NULL))
+		imgo_store_new_memory(&b->store, b->loop, NULL, NULL) ||
+		imgo_registry_new_memory(&b->registry, b->loop, NULL))
 		die("loop, bus, store, registry");
 	push.registry = b->registry;
 	push.store = b->store;
@@ -172,17 +177,19 @@ static void measure(const struct load *load, unsigned calls)
 	if (waitpid(pid, &status, 0) != pid || status)
 		die("clients");
 	imgo_loop_on_signal(b.loop, SIGCHLD, NULL, NULL);
-	printf("{\"bench\":\"http\",\"load\":\"%s\",\"connections\":%d,\"depth\":%d,\"calls\":%u,\"calls_per_cpu_s\":%.0f,"
+	printf("{\"bench\":\"http\",\"load\":\"%s\",\"connections\":%d,\"depth\":%d,\"calls\":%u,\"calls_per_"
+	       "cpu_s\":%.0f,"
 	       "\"calls_per_s\":%.0f,\"cpu_us\":%.2f}\n",
-		load->name, load->connections, load->depth, calls, calls / cpu * 1e6, calls / wall * 1e6, cpu / calls);
+		load->name, load->connections, load->depth, calls, calls / cpu * 1e6, calls / wall * 1e6,
+		cpu / calls);
 	fflush(stdout);
 	stop(&b);
 }
 
 int main(int argc, char **argv)
 {
-	static const struct load loads[] = {{"push", 1, 1, false}, {"push", 64, 1, false}, {"push", 64, 16, false},
-		{"pushs", 16, 1, true}};
+	static const struct load loads[] = {{"push", 1, 1, false}, {"push", 64, 1, false},
+		{"push", 64, 16, false}, {"pushs", 16, 1, true}};
 	unsigned calls = argc > 1 ? (unsigned)atoi(argv[1]) : 300000;
 
 	for (size_t i = 0; i < sizeof loads / sizeof *loads; i++)

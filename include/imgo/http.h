@@ -2,6 +2,10 @@
 /*
  * The HTTP API of a logic (COMPATIBILITY.md §3): imgo's /1/... calls, over a strict subset of HTTP/1.1 with keep-alive,
  * pipelining, absolute deadlines and everything bounded.
+ *
+ * An answer is a JSON object with "ret": 1 (0 of /1/msg/get), or 65534 bad parameter (HTTP 400, 404, 405, 413), 65533 bad
+ * token or key (401, 403), 65535 internal (500; 503 with Retry-After), and then "error", a few words for a person. A push
+ * that failed after it may have been accepted says "retry":true: push again with the same Idempotency-Key.
  */
 #ifndef IMGO_HTTP_H
 #define IMGO_HTTP_H
@@ -15,7 +19,7 @@ extern "C" {
 struct imgo_http;
 
 struct imgo_http_options {
-	size_t size;
+	size_t size; /* no maximum or time-out below may be 0 unless it says so */
 	struct imgo_push *push;      /* borrowed, mandatory */
 	const char *listen;          /* the API; default "127.0.0.1:7172" */
 	const char *store_listen;    /* the original's store port: /1/msg/get; NULL: none; default "127.0.0.1:8099" */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the push API share: http.c (life, key, answers), http_routes.c, http_push.c, http_token.c, http_log.c. */
+/* What the files of the push API share: http.c (life, key, answers), http_routes.c, http_push.c,
+ * http_token.c, http_log.c. */
 #ifndef IMGO__SERVICE_HTTP_IMPL_H
 #define IMGO__SERVICE_HTTP_IMPL_H
 
@@ -24,7 +25,8 @@ enum {
 	IMGO__HTTP_LOGS_MAX = 64, /* /1/msg/get under way: each may hold a whole log */
 };
 
-/* A request, for its handler: everything here lives until the handler returns, but `request`, which waits to be answered. */
+/* A request, for its handler: everything here lives until the handler returns, but `request`, which waits to
+ * be answered. */
 struct imgo__http_call {
 	struct imgo_http *http;
 	struct imgo__httpd_request *request;
@@ -65,8 +67,9 @@ struct imgo_http {
 };
 
 /* ---- answers (http.c). Any of them ends the request. ---- */
-void imgo__http_answer(struct imgo__httpd_request *request, const struct imgo__httpd_answer *answer); /* and counts */
-void imgo__http_json(struct imgo__httpd_request *request, struct imgo_str body);                      /* 200 */
+void imgo__http_answer(
+	struct imgo__httpd_request *request, const struct imgo__httpd_answer *answer); /* and counts */
+void imgo__http_json(struct imgo__httpd_request *request, struct imgo_str body);       /* 200 */
 /* {"ret":N,"error":"why"}; why: static, without characters that JSON escapes. */
 void imgo__http_refuse(struct imgo__httpd_request *request, int status, int ret, const char *why);
 void imgo__http_bad(struct imgo__httpd_request *request, const char *why); /* 400, bad parameter */

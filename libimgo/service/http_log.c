@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GET /1/msg/get: the waiting messages of a user, for whoever holds a token of that user. It only looks. Three steps,
- * one behind the other: whose is the token; where does the log end; read.
+ * GET /1/msg/get: the waiting messages of a user, for whoever holds a token of that user. It only looks.
+ * Three steps, one behind the other: whose is the token; where does the log end; read.
  *
- * `mid` is the id of the last message that the caller has. It has no epoch, so it is taken for one of the newest
- * message's epoch; above the end it is foreign (another epoch, or the original's time-stamps), and all is read.
+ * `mid` is the id of the last message that the caller has. It has no epoch, so it is taken for one of the
+ * newest message's epoch; above the end it is foreign (another epoch, or the original's time-stamps), and all
+ * is read.
  *
- * An op outlives its connection, and even the API: then it is an orphan, and ends with the step that is under way.
+ * An op outlives its connection, and even the API: then it is an orphan, and ends with the step that is under
+ * way.
  */
 #include "service/http_impl.h"
 
@@ -136,8 +138,8 @@ static void on_who(int err, const struct imgo_auth_check *who, void *user)
 	if (err == 0) {
 		struct imgo_push *push = op->http->push;
 		op->peek.user = imgo_str(op->who);
-		op->many = (struct imgo_store_peek_many){imgo_bus_epoch(push->bus), imgo__push_partition(push, op->peek.user),
-			&op->peek, 1};
+		op->many = (struct imgo_store_peek_many){
+			imgo_bus_epoch(push->bus), imgo__push_partition(push, op->peek.user), &op->peek, 1};
 		err = imgo_store_peek_many(push->store, &op->many, on_end, op);
 	}
 	if (err)

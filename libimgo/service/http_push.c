@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The calls that push. All of a request is read, checked and handed to imgo_push_send before the handler returns; what
- * the bus says becomes the answer. Anything but {"ret":1} means "unknown": the caller pushes again with the same
- * Idempotency-Key, and the answer says so ("retry").
+ * The calls that push. All of a request is read, checked and handed to imgo_push_send before the handler
+ * returns; what the bus says becomes the answer. Anything but {"ret":1} means "unknown": the caller pushes
+ * again with the same Idempotency-Key, and the answer says so ("retry").
  */
 #include "service/http_impl.h"
 

@@ -2,9 +2,9 @@
 /*
  * The HTTP server's life: listeners and the end of it all.
  *
- * Accepting pauses when there is no room: at the maximum of connections (after one that idles was sent away in favour
- * of the new one, if there is any), and when the process has no descriptors, where a level-triggered listener would
- * spin. It goes on when a connection ends, or after a moment.
+ * Accepting pauses when there is no room: at the maximum of connections (after one that idles was sent away
+ * in favour of the new one, if there is any), and when the process has no descriptors, where a
+ * level-triggered listener would spin. It goes on when a connection ends, or after a moment.
  */
 #include "service/httpd_impl.h"
 
@@ -137,7 +137,8 @@ static void close_listeners(struct imgo__httpd *httpd)
 static void reset_all(struct imgo__httpd *httpd)
 {
 	while (!imgo__list_empty(&httpd->conns))
-		imgo__httpd_conn_free(imgo__container_of(httpd->conns.next, struct imgo__httpd_conn, link), true);
+		imgo__httpd_conn_free(
+			imgo__container_of(httpd->conns.next, struct imgo__httpd_conn, link), true);
 }
 
 static void finish_stop(struct imgo__httpd *httpd)
@@ -196,9 +197,10 @@ static void enter_stats(struct imgo__httpd_stats *s, struct imgo_stats *set)
 
 	s->connections = imgo_stats_gauge(set, "imgo_http_connections", "HTTP connections");
 	s->accepted = imgo_stats_counter(set, "imgo_http_accepted_total", "HTTP connections accepted");
-	s->requests = imgo_stats_counter(set, "imgo_http_heads_total", "HTTP requests whose head was understood");
-	s->refused_full = imgo_stats_counter(set, "imgo_http_accept_full_total",
-		"times that accepting paused because of connections-max");
+	s->requests =
+		imgo_stats_counter(set, "imgo_http_heads_total", "HTTP requests whose head was understood");
+	s->refused_full = imgo_stats_counter(
+		set, "imgo_http_accept_full_total", "times that accepting paused because of connections-max");
 	s->evicted = imgo_stats_counter(set, "imgo_http_evicted_total",
 		"idle connections that gave way to a new one at connections-max");
 	s->no_fds = imgo_stats_counter(set, "imgo_http_accept_failed_total",
@@ -207,13 +209,16 @@ static void enter_stats(struct imgo__httpd_stats *s, struct imgo_stats *set)
 	s->head_too_large = REFUSED("head_too_large");
 	s->body_too_large = REFUSED("body_too_large");
 	s->overload = REFUSED("overload");
-	s->timeout = imgo_stats_counter(set, "imgo_http_timeouts_total{what=\"request\"}", "deadlines that passed");
-	s->slow_reader = imgo_stats_counter(set, "imgo_http_timeouts_total{what=\"answer\"}", "deadlines that passed");
+	s->timeout = imgo_stats_counter(
+		set, "imgo_http_timeouts_total{what=\"request\"}", "deadlines that passed");
+	s->slow_reader =
+		imgo_stats_counter(set, "imgo_http_timeouts_total{what=\"answer\"}", "deadlines that passed");
 	s->idle = imgo_stats_counter(set, "imgo_http_timeouts_total{what=\"idle\"}", "deadlines that passed");
 #undef REFUSED
 }
 
-int imgo__httpd_new(struct imgo__httpd **out, struct imgo_loop *loop, const struct imgo__httpd_options *options)
+int imgo__httpd_new(
+	struct imgo__httpd **out, struct imgo_loop *loop, const struct imgo__httpd_options *options)
 {
 	struct imgo__httpd *httpd = imgo__zalloc(sizeof *httpd);
 

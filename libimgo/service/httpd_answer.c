@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Answers, in the order of the requests. The answer to the first request of a connection's list goes straight to the
- * output buffer; one that comes before its turn waits, as text, in its request. When the first is answered, those
- * behind it that are ready follow. The output is written once a turn of the loop (the connection's task).
+ * Answers, in the order of the requests. The answer to the first request of a connection's list goes straight
+ * to the output buffer; one that comes before its turn waits, as text, in its request. When the first is
+ * answered, those behind it that are ready follow. The output is written once a turn of the loop (the
+ * connection's task).
  */
 #include "service/httpd_impl.h"
 
@@ -10,7 +11,8 @@
 
 /* ---- requests ---- */
 
-struct imgo__httpd_request *imgo__httpd_request_new(struct imgo__httpd_conn *conn, const struct imgo__http_request *head)
+struct imgo__httpd_request *imgo__httpd_request_new(
+	struct imgo__httpd_conn *conn, const struct imgo__http_request *head)
 {
 	struct imgo__httpd *httpd = conn->httpd;
 	struct imgo__list *spare = imgo__list_pop(&httpd->spare);

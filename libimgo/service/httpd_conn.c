@@ -2,23 +2,27 @@
 /*
  * One connection of the HTTP server.
  *
- * INPUT is read into the server's one buffer and taken from there; only what is not a whole request yet is copied into
- * `in`, and from then on input goes through `in` until it is empty. So a connection at rest has no input buffer. A
- * request whose head was seen but whose body is not complete has its struct already (`reading`, the last of the list)
- * and `need`, its length, so that its head is parsed twice at most, however slowly the body comes.
+ * INPUT is read into the server's one buffer and taken from there; only what is not a whole request yet is
+ * copied into `in`, and from then on input goes through `in` until it is empty. So a connection at rest has
+ * no input buffer. A request whose head was seen but whose body is not complete has its struct already
+ * (`reading`, the last of the list) and `need`, its length, so that its head is parsed twice at most, however
+ * slowly the body comes.
  *
- * Nothing is taken while the connection is `full`: too many requests under way, or too many bytes to be written. Then
- * it is not read either; what was read before stays in `in`, and the task goes on with it when there is room.
+ * Nothing is taken while the connection is `full`: too many requests under way, or too many bytes to be
+ * written. Then it is not read either; what was read before stays in `in`, and the task goes on with it when
+ * there is room.
  *
- * THE END. `last` says that no further request is taken: the client asked for it, framing was lost, or the server
- * stops. What still comes is dropped. When all answers are written: FIN, and the connection lingers until the client's
- * FIN, or a second, because closing with unread input would send a reset, which can overtake the answer.
+ * THE END. `last` says that no further request is taken: the client asked for it, framing was lost, or the
+ * server stops. What still comes is dropped. When all answers are written: FIN, and the connection lingers
+ * until the client's FIN, or a second, because closing with unread input would send a reset, which can
+ * overtake the answer.
  *
- * TWO TIMERS. `incoming` runs from the first byte of a request to its last and never starts again on progress; it is
- * stopped while we are the ones who do not read. `waiting` is for the other states (enum imgo__httpd_wait).
+ * TWO TIMERS. `incoming` runs from the first byte of a request to its last and never starts again on
+ * progress; it is stopped while we are the ones who do not read. `waiting` is for the other states (enum
+ * imgo__httpd_wait).
  *
- * A connection is freed only from its own callbacks (input, task, timers) and from the server's, never inside the
- * calls to the user: an answer given there only marks and defers.
+ * A connection is freed only from its own callbacks (input, task, timers) and from the server's, never inside
+ * the calls to the user: an answer given there only marks and defers.
  */
 #include "service/httpd_impl.h"
 
@@ -42,7 +46,8 @@ void imgo__httpd_account(struct imgo__httpd_conn *conn)
 
 /* ---- requests ---- */
 
-/* A head was seen for the first time. False: the request was answered; its body, if any, is to be discarded. */
+/* A head was seen for the first time. False: the request was answered; its body, if any, is to be discarded.
+ */
 static bool begin(struct imgo__httpd_conn *conn, const struct imgo__http_request *head, bool whole)
 {
 	struct imgo__httpd *httpd = conn->httpd;
@@ -69,7 +74,8 @@ static bool begin(struct imgo__httpd_conn *conn, const struct imgo__http_request
 	return true;
 }
 
-static void dispatch(struct imgo__httpd_conn *conn, const struct imgo__http_request *head, const uint8_t *body)
+static void dispatch(
+	struct imgo__httpd_conn *conn, const struct imgo__http_request *head, const uint8_t *body)
 {
 	struct imgo__httpd *httpd = conn->httpd;
 	struct imgo__httpd_request *request = conn->reading;
@@ -77,8 +83,8 @@ static void dispatch(struct imgo__httpd_conn *conn, const struct imgo__http_requ
 	conn->reading = NULL;
 	conn->continue_due = false;
 	conn->need = 0;
-	httpd->options.ops->handle(request, head, imgo_strn(body, head->content_length), conn->listener,
-		httpd->options.user);
+	httpd->options.ops->handle(
+		request, head, imgo_strn(body, head->content_length), conn->listener, httpd->options.user);
 }
 
 static size_t discard(struct imgo__httpd_conn *conn, size_t len)
@@ -89,8 +95,8 @@ static size_t discard(struct imgo__httpd_conn *conn, size_t len)
 	return n;
 }
 
-/* Takes the request, or the part of one that can be judged, at the start of the input. Returns the bytes done with; 0:
- * more must come first. */
+/* Takes the request, or the part of one that can be judged, at the start of the input. Returns the bytes done
+ * with; 0: more must come first. */
 static size_t step(struct imgo__httpd_conn *conn, const uint8_t *p, size_t len)
 {
 	struct imgo__http_request head;
@@ -128,7 +134,8 @@ static size_t take(struct imgo__httpd_conn *conn, const uint8_t *p, size_t len)
 {
 	size_t at = 0, n = 1;
 
-	while (at < len && n > 0 && !conn->dead && (conn->reading || conn->discard || (!conn->last && !full(conn)))) {
+	while (at < len && n > 0 && !conn->dead &&
+		(conn->reading || conn->discard || (!conn->last && !full(conn)))) {
 		n = step(conn, p + at, len - at);
 		at += n;
 		if (n > 0 && conn->discard == 0)
@@ -178,8 +185,8 @@ static void input(struct imgo__httpd_conn *conn, const uint8_t *p, size_t len)
 static void wait_for(struct imgo__httpd_conn *conn, enum imgo__httpd_wait wait)
 {
 	struct imgo__httpd *httpd = conn->httpd;
-	const uint64_t delays[] = {0, httpd->options.idle_timeout_ms, httpd->options.request_timeout_ms,
-		IMGO__HTTPD_LINGER_MS};
+	const uint64_t delays[] = {
+		0, httpd->options.idle_timeout_ms, httpd->options.request_timeout_ms, IMGO__HTTPD_LINGER_MS};
 
 	if (wait == conn->wait)
 		return;
@@ -244,7 +251,8 @@ static void proceed(struct imgo__httpd_conn *conn)
 		advance(conn); /* answers at once are written by the task again */
 	if (conn->dead)
 		imgo__httpd_conn_free(conn, true);
-	else if (imgo__list_empty(&conn->requests) && imgo__httpd_output(conn) == 0 && (over(conn) || conn->eof))
+	else if (imgo__list_empty(&conn->requests) && imgo__httpd_output(conn) == 0 &&
+		 (over(conn) || conn->eof))
 		finish(conn);
 	else
 		settle(conn);
@@ -360,7 +368,8 @@ void imgo__httpd_conn_free(struct imgo__httpd_conn *conn, bool reset)
 	struct imgo__list *link;
 
 	while ((link = imgo__list_pop(&conn->requests))) {
-		struct imgo__httpd_request *request = imgo__container_of(link, struct imgo__httpd_request, link);
+		struct imgo__httpd_request *request =
+			imgo__container_of(link, struct imgo__httpd_request, link);
 		request->conn = NULL;
 		/* Nobody else knows of these. */
 		if (request->answered || request == conn->reading)

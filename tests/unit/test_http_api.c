@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The calls of the push API, good and bad (COMPATIBILITY.md §3; FAILURES.md A5 to A9; the defects B2 and B23). */
+/* The calls of the push API, good and bad (COMPATIBILITY.md §3; FAILURES.md A5 to A9; the defects B2 and
+ * B23). */
 #include "http_test.h"
 
-#define OK "{\"ret\":1}"
+#define OK     "{\"ret\":1}"
 #define ret(n) "\"ret\":" #n
 
 static void assert_answer(const struct response *r, int status, const char *part)
@@ -52,7 +53,9 @@ static void pushes_to_many(void **state)
 	expect(post("/1/pushs", "{\"u\":[1,\"2\",3,3],\"m\": {\"t\" : [1.50, \"\\u00e9\"]} }"), 200, OK);
 	assert_int_equal(rig.rec.nusers, 3);
 	assert_string_equal(rig.rec.body, "{\"t\" : [1.50, \"\\u00e9\"]}"); /* the bytes that came */
-	expect(post("/1/pushs?op=9&qos=0", " { \"x\":{\"m\":0}, \"m\":\"s\",\"\\u0075\":[9007199254740993]}\n"), 200, OK);
+	expect(post("/1/pushs?op=9&qos=0",
+		       " { \"x\":{\"m\":0}, \"m\":\"s\",\"\\u0075\":[9007199254740993]}\n"),
+		200, OK);
 	assert_string_equal(rig.rec.first_user, "9007199254740993");
 	assert_string_equal(rig.rec.body, "\"s\"");
 	assert_int_equal(rig.rec.op, 9);
@@ -67,11 +70,13 @@ static void keeps_the_key(void **state)
 	(void)state;
 	expect(call_on(rig.port, "POST", "/1/push?uid=1", "Idempotency-Key: k1\r\n", imgo_str("x")), 200, OK);
 	first = rig.rec.msgid;
-	expect(call_on(rig.port, "POST", "/1/push?uid=1", "idempotency-key:  k1 \r\n", imgo_str("x")), 200, OK);
+	expect(call_on(rig.port, "POST", "/1/push?uid=1", "idempotency-key:  k1 \r\n", imgo_str("x")), 200,
+		OK);
 	assert_memory_equal(&first, &rig.rec.msgid, sizeof first);
 	expect(call_on(rig.port, "POST", "/1/push?uid=1", "Idempotency-Key: k2\r\n", imgo_str("x")), 200, OK);
 	assert_memory_not_equal(&first, &rig.rec.msgid, sizeof first);
-	expect(call_on(rig.port, "POST", "/1/push?uid=1", "Idempotency-Key: k\r\nIdempotency-Key: k\r\n", imgo_str("x")),
+	expect(call_on(rig.port, "POST", "/1/push?uid=1", "Idempotency-Key: k\r\nIdempotency-Key: k\r\n",
+		       imgo_str("x")),
 		400, ret(65534));
 	memset(header + strlen(header), 'k', 256);
 	strcat(header, "\r\n");
@@ -82,11 +87,13 @@ static void keeps_the_key(void **state)
 static void refuses_parameters(void **state)
 {
 	static const char *const targets[] = {"/1/push", "/1/push?uid=", "/1/push?uid=-1", "/1/push?uid=0",
-		"/1/push?uid=9223372036854775808", "/1/push?uid=18446744073709551617", "/1/push?uid=1x", "/1/push?uid=+1",
-		"/1/push?uid=%201", "/1/push?uid=1%00", "/1/push?uid=%zz", "/1/push?uid=1.0", "/1/push?uid=0x1",
-		"/1/push?uid=1&op=x", "/1/push?uid=1&op=2147483648", "/1/push?uid=1&op=", "/1/push?uid=1&qos=2",
-		"/1/push?uid=1&qos=", "/1/push/room", "/1/push/room?rid=", "/1/push/room?rid=-1", "/1/push/room?room=", "/1/push/room?rid=2147483648",
-		"/1/push/room?rid=-2147483649", "/1/push/room?rid=live://1", "/1/push/room?rid=-", "/1/server/del",
+		"/1/push?uid=9223372036854775808", "/1/push?uid=18446744073709551617", "/1/push?uid=1x",
+		"/1/push?uid=+1", "/1/push?uid=%201", "/1/push?uid=1%00", "/1/push?uid=%zz",
+		"/1/push?uid=1.0", "/1/push?uid=0x1", "/1/push?uid=1&op=x", "/1/push?uid=1&op=2147483648",
+		"/1/push?uid=1&op=", "/1/push?uid=1&qos=2", "/1/push?uid=1&qos=", "/1/push/room",
+		"/1/push/room?rid=", "/1/push/room?rid=-1",
+		"/1/push/room?room=", "/1/push/room?rid=2147483648", "/1/push/room?rid=-2147483649",
+		"/1/push/room?rid=live://1", "/1/push/room?rid=-", "/1/server/del",
 		"/1/server/del?server=", "/1/server/del?server=0", "/1/server/del?server=-1",
 		"/1/server/del?server=9223372036854775808"};
 
@@ -102,15 +109,18 @@ static void refuses_parameters(void **state)
 /* A6 */
 static void refuses_json(void **state)
 {
-	static const char *const bodies[] = {"", "x", "[]", "{}", "{\"u\":[1]}", "{\"m\":1}", "{\"u\":[],\"m\":1}",
-		"{\"u\":1,\"m\":1}", "{\"u\":{},\"m\":1}", "{\"u\":[0],\"m\":1}", "{\"u\":[-1],\"m\":1}", "{\"u\":[1.0],\"m\":1}",
-		"{\"u\":[1e3],\"m\":1}", "{\"u\":[true],\"m\":1}", "{\"u\":[null],\"m\":1}", "{\"u\":[[1]],\"m\":1}",
-		"{\"u\":[\"\"],\"m\":1}", "{\"u\":[\"a\"],\"m\":1}", "{\"u\":[\" 1\"],\"m\":1}", "{\"u\":[\"\\u0031\"],\"m\":1}",
-		"{\"u\":[9223372036854775808],\"m\":1}", "{\"u\":[99999999999999999999999],\"m\":1}",
-		"{\"u\":[1],\"u\":[2],\"m\":1}", "{\"u\":[1],\"m\":1,\"m\":2}", "{\"u\":[1],\"m\":1,\"\\u006d\":2}",
-		"{\"u\":[1],\"m\":NaN}", "{\"u\":[1],\"m\":Infinity}", "{\"u\":[1],\"m\":01}", "{\"u\":[1],\"m\":\"\xff\"}",
-		"{\"u\":[1],\"m\":\"\\ud800\"}", "{\"u\":[1],\"m\":1} x", "{\"u\":[1],\"m\":1", "{\"u\":[1,],\"m\":1}",
-		"{\"u\":[1] \"m\":1}", "{'u':[1],'m':1}", "{\"u\":[1],\"m\":\"a\nb\"}", "\xef\xbb\xbf{\"u\":[1],\"m\":1}"};
+	static const char *const bodies[] = {"", "x", "[]", "{}", "{\"u\":[1]}", "{\"m\":1}",
+		"{\"u\":[],\"m\":1}", "{\"u\":1,\"m\":1}", "{\"u\":{},\"m\":1}", "{\"u\":[0],\"m\":1}",
+		"{\"u\":[-1],\"m\":1}", "{\"u\":[1.0],\"m\":1}", "{\"u\":[1e3],\"m\":1}",
+		"{\"u\":[true],\"m\":1}", "{\"u\":[null],\"m\":1}", "{\"u\":[[1]],\"m\":1}",
+		"{\"u\":[\"\"],\"m\":1}", "{\"u\":[\"a\"],\"m\":1}", "{\"u\":[\" 1\"],\"m\":1}",
+		"{\"u\":[\"\\u0031\"],\"m\":1}", "{\"u\":[9223372036854775808],\"m\":1}",
+		"{\"u\":[99999999999999999999999],\"m\":1}", "{\"u\":[1],\"u\":[2],\"m\":1}",
+		"{\"u\":[1],\"m\":1,\"m\":2}", "{\"u\":[1],\"m\":1,\"\\u006d\":2}", "{\"u\":[1],\"m\":NaN}",
+		"{\"u\":[1],\"m\":Infinity}", "{\"u\":[1],\"m\":01}", "{\"u\":[1],\"m\":\"\xff\"}",
+		"{\"u\":[1],\"m\":\"\\ud800\"}", "{\"u\":[1],\"m\":1} x", "{\"u\":[1],\"m\":1",
+		"{\"u\":[1,],\"m\":1}", "{\"u\":[1] \"m\":1}", "{'u':[1],'m':1}",
+		"{\"u\":[1],\"m\":\"a\nb\"}", "\xef\xbb\xbf{\"u\":[1],\"m\":1}"};
 	char deep[200] = "{\"u\":[1],\"m\":";
 
 	(void)state;
@@ -151,8 +161,10 @@ static void refuses_too_much(void **state)
 
 	big = calloc(1, 256 * 1024 + 1);
 	expect(call_on(rig.port, "POST", "/1/push?uid=1", NULL, imgo_strn(big, 256 * 1024)), 200, OK);
-	expect(call_on(rig.port, "POST", "/1/push?uid=1", NULL, imgo_strn(big, 256 * 1024 + 1)), 413, ret(65534));
-	expect(call_on(rig.port, "POST", "/1/push/all", NULL, imgo_strn(big, 256 * 1024 + 1)), 413, ret(65534));
+	expect(call_on(rig.port, "POST", "/1/push?uid=1", NULL, imgo_strn(big, 256 * 1024 + 1)), 413,
+		ret(65534));
+	expect(call_on(rig.port, "POST", "/1/push/all", NULL, imgo_strn(big, 256 * 1024 + 1)), 413,
+		ret(65534));
 	free(big);
 }
 
@@ -163,14 +175,24 @@ static void knows_methods_and_paths(void **state)
 		int status;
 		const char *allow;
 	} cases[] = {
-		{"GET", "/1/push?uid=1", 405, "Allow: POST\r\n"}, {"HEAD", "/1/push?uid=1", 405, "Allow: POST\r\n"},
-		{"PUT", "/1/pushs", 405, "Allow: POST\r\n"}, {"DELETE", "/1/push/all", 405, "Allow: POST\r\n"},
-		{"OPTIONS", "/1/push/room?rid=1", 405, "Allow: POST\r\n"}, {"POST", "/1/count?type=room", 405, "Allow: GET\r\n"},
-		{"HEAD", "/1/count?type=room", 405, "Allow: GET\r\n"}, {"GET", "/1/server/del?server=1", 405, "Allow: POST\r\n"},
-		{"GET", "/1/admin/token/new", 405, "Allow: POST\r\n"}, {"POST", "/1/msg/get", 405, "Allow: GET\r\n"},
-		{"HEAD", "/healthz", 405, "Allow: GET\r\n"}, {"get", "/healthz", 405, "Allow: GET\r\n"},
-		{"GET", "/", 404, ""}, {"POST", "/1/push/", 404, ""}, {"POST", "/1/PUSH?uid=1", 404, ""},
-		{"POST", "/1/%70ush?uid=1", 404, ""}, {"POST", "//1/push?uid=1", 404, ""}, {"HEAD", "/x", 404, ""},
+		{"GET", "/1/push?uid=1", 405, "Allow: POST\r\n"},
+		{"HEAD", "/1/push?uid=1", 405, "Allow: POST\r\n"},
+		{"PUT", "/1/pushs", 405, "Allow: POST\r\n"},
+		{"DELETE", "/1/push/all", 405, "Allow: POST\r\n"},
+		{"OPTIONS", "/1/push/room?rid=1", 405, "Allow: POST\r\n"},
+		{"POST", "/1/count?type=room", 405, "Allow: GET\r\n"},
+		{"HEAD", "/1/count?type=room", 405, "Allow: GET\r\n"},
+		{"GET", "/1/server/del?server=1", 405, "Allow: POST\r\n"},
+		{"GET", "/1/admin/token/new", 405, "Allow: POST\r\n"},
+		{"POST", "/1/msg/get", 405, "Allow: GET\r\n"},
+		{"HEAD", "/healthz", 405, "Allow: GET\r\n"},
+		{"get", "/healthz", 405, "Allow: GET\r\n"},
+		{"GET", "/", 404, ""},
+		{"POST", "/1/push/", 404, ""},
+		{"POST", "/1/PUSH?uid=1", 404, ""},
+		{"POST", "/1/%70ush?uid=1", 404, ""},
+		{"POST", "//1/push?uid=1", 404, ""},
+		{"HEAD", "/x", 404, ""},
 	};
 
 	(void)state;
@@ -192,9 +214,9 @@ static void says_when_it_fails(void **state)
 	static const struct {
 		int err, status;
 		const char *ret;
-	} cases[] = {{IMGO_EUNAVAILABLE, 503, ret(65535)}, {IMGO_ETIMEDOUT, 503, ret(65535)}, {IMGO_ELIMIT, 503, ret(65535)},
-		{IMGO_EIO, 503, ret(65535)}, {IMGO_EPROTO, 500, ret(65535)}, {IMGO_ECANCELED, 503, ret(65535)},
-		{IMGO_EFULL, 503, ret(65535)}};
+	} cases[] = {{IMGO_EUNAVAILABLE, 503, ret(65535)}, {IMGO_ETIMEDOUT, 503, ret(65535)},
+		{IMGO_ELIMIT, 503, ret(65535)}, {IMGO_EIO, 503, ret(65535)}, {IMGO_EPROTO, 500, ret(65535)},
+		{IMGO_ECANCELED, 503, ret(65535)}, {IMGO_EFULL, 503, ret(65535)}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -272,13 +294,15 @@ static void wants_the_key(void **state)
 	static const struct {
 		const char *headers;
 		int status;
-	} cases[] = {{NULL, 401}, {"Authorization: Bearer s3cre\r\n", 401}, {"Authorization: Bearer s3crets\r\n", 401},
-		{"Authorization: Bearer S3cret\r\n", 401}, {"Authorization: Bearer\r\n", 401}, {"Authorization: s3cret\r\n", 401},
+	} cases[] = {{NULL, 401}, {"Authorization: Bearer s3cre\r\n", 401},
+		{"Authorization: Bearer s3crets\r\n", 401}, {"Authorization: Bearer S3cret\r\n", 401},
+		{"Authorization: Bearer\r\n", 401}, {"Authorization: s3cret\r\n", 401},
 		{"Authorization: Basic s3cret\r\n", 401}, {"Authorization: Bearer s3cret x\r\n", 401},
 		{"Authorization: Bearer s3cret\r\nAuthorization: Bearer s3cret\r\n", 401},
 		{"Authorization: Bearer s3cret\r\n", 200}, {"authorization:bearer   s3cret\r\n", 200}};
-	static const char *const calls[] = {"POST /1/push?uid=1", "POST /1/pushs", "POST /1/push/room?rid=1", "POST /1/push/all",
-		"GET /1/count?type=room", "POST /1/server/del?server=1", "POST /1/admin/token/new", "GET /1/msg/get", "GET /nowhere"};
+	static const char *const calls[] = {"POST /1/push?uid=1", "POST /1/pushs", "POST /1/push/room?rid=1",
+		"POST /1/push/all", "GET /1/count?type=room", "POST /1/server/del?server=1",
+		"POST /1/admin/token/new", "GET /1/msg/get", "GET /nowhere"};
 	struct response r;
 
 	(void)state;
@@ -287,7 +311,8 @@ static void wants_the_key(void **state)
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		r = call_on(rig.port, "POST", "/1/push?uid=1", cases[i].headers, imgo_str("x"));
 		assert_int_equal(r.status, cases[i].status);
-		assert_true(r.status == 200 || (strstr(r.head, "WWW-Authenticate: Bearer\r\n") && strstr(r.body, ret(65533))));
+		assert_true(r.status == 200 ||
+			    (strstr(r.head, "WWW-Authenticate: Bearer\r\n") && strstr(r.body, ret(65533))));
 	}
 	for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
 		char method[8], target[64];
