@@ -11,6 +11,10 @@ trap 'rm -rf "$work"' EXIT
 meson install -C "$build" --no-rebuild --quiet --destdir "$work/root" >/dev/null
 pc=$(dirname "$(find "$work/root" -name libimgo.pc)")
 lib=$(dirname "$(find "$work/root" -name libimgo.so)")
+if nm -D "$lib/libimgo.so" | grep -qE " U __(asan|tsan)_"; then
+    echo "SKIPPED: a library with a sanitizer needs programs with it" >&2
+    exit 77
+fi
 export PKG_CONFIG_PATH=$pc PKG_CONFIG_SYSROOT_DIR=$work/root
 for name in standalone embed; do
     extra=
