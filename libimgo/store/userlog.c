@@ -7,13 +7,19 @@
  * the last 256, or older than 5 minutes before the newest item: by the records' own time, so that a replay
  * decides as the first run did. (Or when the second record would have expired too.)
  *
+ * The log grows at its end only: append has answered for every id up to `top`, repeats and what was too old
+ * included, and an id up to there is in the log or done with. So a replayed repeat is not taken for new when
+ * the tag by which it was recognised has gone. What a rebuild meets that is too old, or done with, leaves its
+ * tag: its second record may still come (tests/model/README.md, 5 and 6).
+ *
  * A live item dies in one of three ways. All devices passed it: the floor becomes the lowest cursor. A limit
  * or the TTL took it: the oldest first. A device that held the floor back was forgotten. In the last two
  * somebody may still have wanted it: then it is counted and `lost` rises to it, by which a session that was
  * not so far yet learns of a gap. A log without devices keeps everything for whoever comes first.
  *
  * Invariants, after every operation:
- *   - ids rise strictly; no live item is at or below the floor; the floor and `lost` never go back;
+ *   - ids rise strictly; no live item is at or below the floor; the floor, `lost` and `top` never go back;
+ *   - no item is above `top`;
  *   - unless rebuilding: no live item is at or below every device's cursor;
  *   - no cursor goes back; at most 16 devices;
  *   - live items: at most messages_max, and at most bytes_max or only one.
@@ -313,21 +319,62 @@ static bool is_duplicate(const struct imgo__userlog *log, const struct imgo__use
 	return false;
 }
 
-static void insert(struct imgo__userlog *log, size_t i, const struct imgo__userlog_append *append)
+/* Only the tag. */
+static void remember(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, size_t i,
+	const struct imgo__userlog_append *append)
 {
 	struct imgo__userlog_item *item = &log->items[i];
 	memmove(item + 1, item, (log->nitems - i) * sizeof *item);
-	*item = (struct imgo__userlog_item){.id = append->id,
-		.at_ms = append->at_ms,
-		.size = append->size,
-		.live = true,
-		.own = append->own};
+	*item = (struct imgo__userlog_item){.id = append->id, .at_ms = append->at_ms};
 	memcpy(item->tag, append->tag, sizeof item->tag);
 	log->nitems++;
+	ctx->changed = true;
+}
+
+static void insert(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, size_t i,
+	const struct imgo__userlog_append *append)
+{
+	struct imgo__userlog_item *item = &log->items[i];
+	remember(log, ctx, i, append);
+	item->live = true;
+	item->own = append->own;
+	item->size = append->size;
 	log->nlive++;
 	log->bytes += append->size;
 	if (log->nlive == 1 || append->at_ms < log->oldest_ms)
 		log->oldest_ms = append->at_ms;
+}
+
+/* Of an id that the log does not hold, but has answered for. */
+static void append_again(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, size_t i, bool known,
+	struct imgo__userlog_append *append)
+{
+	bool repeat = !known && imgo_id_cmp(append->id, log->floor) > 0 && is_duplicate(log, append);
+	append->result = repeat ? IMGO_APPEND_DUPLICATE : IMGO_APPEND_BELOW;
+	if (ctx->rebuild && !known && !repeat)
+		remember(log, ctx, i, append);
+}
+
+/* Of an id beyond all others: at the end. */
+static void append_next(
+	struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo__userlog_append *append)
+{
+	size_t i = log->nitems;
+	log->top = append->id;
+	ctx->changed = true;
+	if (is_duplicate(log, append)) {
+		append->result = IMGO_APPEND_DUPLICATE;
+	} else if (expired(append->at_ms, ctx)) {
+		append->result = IMGO_APPEND_EXPIRED;
+		remember(log, ctx, i, append);
+		lose(log, ctx, append->id);
+	} else {
+		append->result = IMGO_APPEND_NEW;
+		append->inserted = true;
+		insert(log, ctx, i, append);
+		enforce_limits(log, ctx);
+		append->prev = live_before(log, i);
+	}
 }
 
 int imgo__userlog_append(
@@ -340,26 +387,17 @@ int imgo__userlog_append(
 		return IMGO_ENOMEM;
 	size_t i = lower_bound(log, append->id);
 	bool known = i < log->nitems && imgo_id_cmp(log->items[i].id, append->id) == 0;
-	if (imgo_id_cmp(append->id, log->floor) <= 0 || (known && !log->items[i].live)) {
-		append->result = IMGO_APPEND_BELOW;
-	} else if (known) {
+	if (known && log->items[i].live) {
 		append->result = IMGO_APPEND_PRESENT;
 		append->prev = live_before(log, i);
-	} else if (is_duplicate(log, append)) {
-		append->result = IMGO_APPEND_DUPLICATE;
-	} else if (expired(append->at_ms, ctx)) {
-		append->result = IMGO_APPEND_EXPIRED;
-		lose(log, ctx, append->id);
-	} else {
-		insert(log, i, append);
-		append->inserted = true;
-		ctx->changed = true;
-		enforce_limits(log, ctx);
-		/* Only a rebuild can bring one that is too old for the limits. */
-		append->result = log->items[i].live ? IMGO_APPEND_NEW : IMGO_APPEND_BELOW;
-		append->prev = log->items[i].live ? live_before(log, i) : append->prev;
-		prune(log, ctx);
+		return 0;
 	}
+	if (imgo_id_cmp(append->id, imgo_id_max(log->floor, log->top)) <= 0)
+		append_again(log, ctx, i, known, append);
+	else
+		append_next(log, ctx, append);
+	if (ctx->changed)
+		prune(log, ctx);
 	return 0;
 }
 
@@ -423,7 +461,7 @@ void imgo__userlog_plan(const struct imgo__userlog *log, struct imgo_str name, s
 
 struct imgo_id imgo__userlog_head(const struct imgo__userlog *log)
 {
-	return live_before(log, log->nitems);
+	return imgo_id_max(live_before(log, log->nitems), log->lost);
 }
 
 struct imgo_id imgo__userlog_cursor(const struct imgo__userlog *log, struct imgo_str name)

@@ -35,6 +35,7 @@ struct imgo__userlog_device {
 struct imgo__userlog {
 	struct imgo_id floor; /* every live item is above it */
 	struct imgo_id lost;
+	struct imgo_id top; /* the highest id that append answered for; none up to it is appended any more */
 	struct imgo__userlog_item *items; /* by rising id */
 	size_t nitems, cap;
 	struct imgo__userlog_device *devices; /* NULL or room for IMGO_STORE_DEVICES_MAX */
@@ -69,7 +70,7 @@ struct imgo__userlog_append {
 	/* results */
 	enum imgo_append_result result;
 	struct imgo_id prev;
-	bool inserted; /* it was, even if the limits took it at once: `gone` told so */
+	bool inserted; /* the result is NEW: `gone` will be told when it ceases to be live */
 };
 
 /* Which items a read returns: n live ones from items[first] on. */

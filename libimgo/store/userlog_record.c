@@ -2,7 +2,7 @@
 /*
  * The record of a user's log.
  *
- *   'u' version=1, user, floor, lost, due_ms,
+ *   'u' version=1, user, floor, lost, top, due_ms,
  *   n, n × device (name, cursor, seen_ms),
  *   n, n × item (step, tag, zigzag(at_ms - the last one's), size << 2 | own << 1 | live),
  *   crc32c
@@ -29,7 +29,7 @@ static uint64_t unzigzag(uint64_t v, uint64_t from)
 
 static size_t room_for(const struct imgo__userlog *log, struct imgo_str user)
 {
-	return 2 + IMGO__WIRE_VARINT_MAX + user.len + 2 * IMGO__WIRE_ID_MAX + 3 * IMGO__WIRE_VARINT_MAX +
+	return 2 + IMGO__WIRE_VARINT_MAX + user.len + 3 * IMGO__WIRE_ID_MAX + 3 * IMGO__WIRE_VARINT_MAX +
 	       log->ndevices * (2 * IMGO__WIRE_VARINT_MAX + IMGO_DEVICE_MAX + IMGO__WIRE_ID_MAX) +
 	       log->nitems * (4 * IMGO__WIRE_VARINT_MAX + IMGO__USERLOG_TAG_LEN) + IMGO__WIRE_CRC_LEN;
 }
@@ -64,6 +64,7 @@ int imgo__userlog_encode(const struct imgo__userlog *log, struct imgo_str user, 
 	imgo__wire_str(out, user);
 	imgo__wire_id(out, log->floor);
 	imgo__wire_id(out, log->lost);
+	imgo__wire_id(out, log->top);
 	imgo__wire_varint(out, log->due_ms);
 	imgo__wire_varint(out, log->ndevices);
 	for (size_t i = 0; i < log->ndevices; i++) {
@@ -162,10 +163,13 @@ int imgo__userlog_decode(struct imgo__userlog *log, struct imgo_str user, const 
 		return IMGO_EPROTO;
 	log->floor = imgo__wire_get_id(&r);
 	log->lost = imgo__wire_get_id(&r);
+	log->top = imgo__wire_get_id(&r);
 	log->due_ms = imgo__wire_get_max(&r, INT64_MAX);
 	int err = get_devices(log, &r);
 	if (!err)
 		err = get_items(log, &r);
+	if (log->nitems && imgo_id_cmp(log->items[log->nitems - 1].id, log->top) > 0)
+		r.bad = true;
 	if (!err && (r.bad || imgo__wire_left(&r)))
 		err = IMGO_EPROTO;
 	if (err)

@@ -31,7 +31,7 @@ struct model {
 	struct entry entries[IDS]; /* by rising id */
 	size_t n;
 	struct device devices[NAMES];
-	struct imgo_id floor, lost;
+	struct imgo_id floor, lost, top;
 	uint32_t dropped;
 	bool rebuild;
 	uint64_t now_ms;
@@ -181,8 +181,20 @@ static bool model_duplicate(const struct model *m, const struct entry *e)
 	return false;
 }
 
+static void model_add(struct model *m, size_t i, struct entry new, bool live)
+{
+	if (i == m->n || imgo_id_cmp(m->entries[i].id, new.id) != 0) {
+		memmove(&m->entries[i + 1], &m->entries[i], (m->n - i) * sizeof new);
+		m->n++;
+	}
+	m->entries[i] = new;
+	m->entries[i].live = live;
+	m->entries[i].known = true;
+}
+
 static enum imgo_append_result model_append(struct model *m, struct entry new, struct imgo_id *prev)
 {
+	enum imgo_append_result result;
 	size_t i = 0;
 	model_settle(m);
 	model_prune(m);
@@ -190,30 +202,34 @@ static enum imgo_append_result model_append(struct model *m, struct entry new, s
 	while (i < m->n && before(m->entries[i].id, new.id))
 		i++;
 	bool same = i < m->n && imgo_id_cmp(m->entries[i].id, new.id) == 0;
-	if (!before(m->floor, new.id) || (same && m->entries[i].known && !m->entries[i].live))
-		return IMGO_APPEND_BELOW;
 	if (same && m->entries[i].live) {
 		*prev = model_prev(m, new.id);
 		return IMGO_APPEND_PRESENT;
 	}
-	if (model_duplicate(m, &new))
-		return IMGO_APPEND_DUPLICATE;
-	if (new.at_ms + m->options.ttl_ms <= m->now_ms) {
-		model_lose(m, new.id);
-		return IMGO_APPEND_EXPIRED;
+	if (same && m->entries[i].known)
+		return IMGO_APPEND_BELOW;
+	if (!before(m->top, new.id) || !before(m->floor, new.id)) {
+		result = before(m->floor, new.id) && model_duplicate(m, &new) ? IMGO_APPEND_DUPLICATE
+									      : IMGO_APPEND_BELOW;
+		if (m->rebuild && result == IMGO_APPEND_BELOW)
+			model_add(m, i, new, false);
+	} else {
+		m->top = new.id;
+		result = IMGO_APPEND_NEW;
+		if (model_duplicate(m, &new)) {
+			result = IMGO_APPEND_DUPLICATE;
+		} else if (new.at_ms + m->options.ttl_ms <= m->now_ms) {
+			model_add(m, i, new, false);
+			model_lose(m, new.id);
+			result = IMGO_APPEND_EXPIRED;
+		} else {
+			model_add(m, i, new, true);
+			model_limits(m);
+			*prev = model_prev(m, new.id);
+		}
 	}
-	if (!same) {
-		memmove(&m->entries[i + 1], &m->entries[i], (m->n - i) * sizeof new);
-		m->n++;
-	}
-	m->entries[i] = new;
-	m->entries[i].live = m->entries[i].known = true;
-	model_limits(m);
-	bool live = m->entries[i].live;
-	if (live)
-		*prev = model_prev(m, new.id);
 	model_prune(m);
-	return live ? IMGO_APPEND_NEW : IMGO_APPEND_BELOW;
+	return result;
 }
 
 static void model_ack(struct model *m, int name, struct imgo_id id)
@@ -268,6 +284,7 @@ static void same(const struct model *m, const struct imgo__userlog *log)
 	uint64_t bytes = 0;
 	same_id(m->floor, log->floor);
 	same_id(m->lost, log->lost);
+	same_id(m->top, log->top);
 	for (size_t i = 0; i < m->n; i++) {
 		const struct entry *e = &m->entries[i];
 		if (!e->live)
@@ -295,6 +312,7 @@ static void invariants(const struct imgo__userlog *log, const struct imgo_store_
 			assert_true(before(log->items[i - 1].id, log->items[i].id));
 		if (log->items[i].live)
 			assert_true(before(log->floor, log->items[i].id));
+		assert_false(before(log->top, log->items[i].id));
 	}
 	assert_true(log->nlive <= o->messages_max || log->nlive == 1);
 	assert_true(log->bytes <= o->bytes_max || log->nlive == 1);
@@ -390,6 +408,8 @@ static void do_append(struct run *r)
 	if (chance(4) == 0 && m->n) {
 		e = m->entries[chance((unsigned)m->n)];
 		e.live = e.known = false;
+	} else if (chance(8) == 0 && r->next.id) { /* any that went by: a repeat, or long forgotten */
+		e.id = (struct imgo_id){r->next.epoch, 1 + chance((unsigned)r->next.id)};
 	} else {
 		r->next.id += 1 + chance(2);
 		e.id = r->next;
@@ -451,6 +471,9 @@ static void step(struct run *r)
 	invariants(&r->log, &m->options);
 	assert_int_equal(r->born - r->died, r->log.nlive); /* each that dies is told, once */
 	same_plan(m, &r->log);
+	same_id(imgo_id_max(model_prev(m, (struct imgo_id){UINT32_MAX, UINT64_MAX}), m->lost),
+		imgo__userlog_head(&r->log));
+	assert_false(before(imgo__userlog_head(&r->log), m->floor));
 	if (chance(20) == 0)
 		through_the_record(&r->log);
 	if (m->n > IDS - 100) { /* the model is full: forget what neither side knows */
@@ -479,6 +502,57 @@ static void against_the_model(void **state)
 		imgo__userlog_fini(&r->log);
 		free(r);
 	}
+}
+
+static enum imgo_append_result append_one(struct imgo__userlog *log, struct imgo__userlog_ctx ctx, uint64_t id,
+	uint8_t tag, uint64_t at_ms)
+{
+	struct imgo__userlog_append append = {.id = {1, id}, .at_ms = at_ms, .tag = {tag}};
+	assert_int_equal(imgo__userlog_append(log, &ctx, &append), 0);
+	return append.result;
+}
+
+/* tests/model/README.md, 5: a repeat whose tag has gone since is not taken for new; it is written once. */
+static void grows_at_its_end_only(void **state)
+{
+	(void)state;
+	struct imgo_store_options o = IMGO_STORE_OPTIONS_INIT;
+	struct imgo__userlog log;
+	struct imgo__userlog_ctx ctx = {.options = &o, .now_ms = 1700000000000};
+	uint64_t at_ms = ctx.now_ms;
+	imgo__userlog_init(&log);
+	assert_int_equal(append_one(&log, ctx, 1, 1, at_ms), IMGO_APPEND_NEW);
+	assert_int_equal(append_one(&log, ctx, 2, 1, at_ms), IMGO_APPEND_DUPLICATE);
+	assert_int_equal(imgo__userlog_ack(&log, &ctx, imgo_str("d"), (struct imgo_id){1, 1}), 0);
+	assert_int_equal(append_one(&log, ctx, 9, 9, at_ms + 2 * IMGO_STORE_TAGS_MS), IMGO_APPEND_NEW);
+	assert_int_equal(log.nitems, 1); /* the tag has gone */
+	assert_int_equal(append_one(&log, ctx, 2, 1, at_ms), IMGO_APPEND_BELOW);
+	assert_int_equal(append_one(&log, ctx, 9, 9, at_ms), IMGO_APPEND_PRESENT);
+	assert_int_equal(log.nlive, 1);
+	imgo__userlog_fini(&log);
+}
+
+/* tests/model/README.md, 6: a rebuild leaves the tags of what is too old or done with, too. */
+static void rebuild_remembers_tags(void **state)
+{
+	(void)state;
+	struct imgo_store_options o = IMGO_STORE_OPTIONS_INIT;
+	struct imgo__userlog log;
+	struct imgo__userlog_ctx ctx = {.options = &o, .now_ms = 1700000000000, .rebuild = true};
+	uint64_t born_ms = ctx.now_ms - o.ttl_ms;
+	imgo__userlog_init(&log);
+	assert_int_equal(append_one(&log, ctx, 1, 1, born_ms - 1000), IMGO_APPEND_EXPIRED);
+	assert_int_equal(append_one(&log, ctx, 2, 1, born_ms + 1000), IMGO_APPEND_DUPLICATE);
+	assert_int_equal(append_one(&log, ctx, 3, 3, born_ms + 1000), IMGO_APPEND_NEW);
+	imgo__userlog_fini(&log);
+
+	log.floor = log.top = (struct imgo_id){1, 5};
+	assert_int_equal(append_one(&log, ctx, 4, 4, ctx.now_ms), IMGO_APPEND_BELOW);
+	assert_int_equal(append_one(&log, ctx, 6, 4, ctx.now_ms), IMGO_APPEND_DUPLICATE);
+	assert_int_equal(append_one(&log, ctx, 4, 4, ctx.now_ms), IMGO_APPEND_BELOW);
+	assert_int_equal(log.nitems, 1);
+	assert_int_equal(log.nlive, 0);
+	imgo__userlog_fini(&log);
 }
 
 /* Out of memory anywhere: an error, and the log is as before. */
@@ -566,6 +640,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(against_the_model),
+		cmocka_unit_test(grows_at_its_end_only),
+		cmocka_unit_test(rebuild_remembers_tags),
 		cmocka_unit_test(out_of_memory),
 		cmocka_unit_test(damage),
 		cmocka_unit_test(size_of_a_record),

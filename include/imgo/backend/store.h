@@ -15,7 +15,7 @@
  * Logs and tokens are kept per (partition, user), not per epoch: what is left of an older epoch stays deliverable.
  *
  * A user's log holds: the ids still wanted, with the tag of their msgid, size and time; a floor (highest id dropped or
- * acknowledged by all devices); `lost`, the highest id that a limit or the TTL dropped while some device still wanted
+ * acknowledged by all devices); the highest id that append answered for; `lost`, the highest id that a limit or the TTL dropped while some device still wanted
  * it; a cursor for each device (at most 16; the longest unseen goes first); the last 256 msgid tags with id and time
  * (5 minutes by the records' time). Bodies are kept once for all users of a record, with their msgid, compared on
  * reading: a body of another msgid is "missing" and never delivered.
@@ -34,8 +34,8 @@
  * All items of one call belong to the partition named in the call. Every operation is idempotent: an outcome that is
  * unknown (IMGO_ETIMEDOUT, IMGO_EUNAVAILABLE, IMGO_EIO, IMGO_EREBUILDING) may simply be tried again.
  * A user's items in one append are applied in the order given. Ids are between 1 and INT64_MAX. At most one append of a
- * user may be under way, and after one that failed the same ids come first: a lower id that is appended after a higher
- * one was told would look like one that is delivered already.
+ * user may be under way, and after one that failed the same ids come first: a log grows at its end only, so that a lower
+ * id that comes after a higher one, and is not in the log, counts as done with.
  *
  * Damage: a record whose checksum is wrong is counted and logged. If the store can be rebuilt from the bus (memcached)
  * it is deleted with the partition's marker, and the call ends with IMGO_EREBUILDING; LMDB takes it for an empty log
@@ -64,7 +64,7 @@ typedef void imgo_store_cb(int err, void *user);
 enum imgo_append_result {
 	IMGO_APPEND_NEW = 1,   /* added: tell */
 	IMGO_APPEND_PRESENT,   /* this id is in the log already, still wanted (a replay): tell again */
-	IMGO_APPEND_BELOW,     /* at or below the floor, or acknowledged by all: done with */
+	IMGO_APPEND_BELOW,     /* at or below the floor, or answered for before and not in the log any more: done with */
 	IMGO_APPEND_DUPLICATE, /* another id with the same msgid is or was in the log: dropped, counted */
 	IMGO_APPEND_EXPIRED,   /* older than the TTL: not added, the floor rose over it, counted as lost */
 };
