@@ -134,6 +134,7 @@ struct imgo__mc_edit {
 	struct imgo__mc_key key;
 	struct imgo__userlog log;
 	struct imgo__userlog_ctx ctx;
+	bool exists;               /* there is a record */
 	struct imgo__mc_key *gone; /* bodies that are nobody's any more */
 	size_t ngone;
 	int err; /* no memory for one of these */

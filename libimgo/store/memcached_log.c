@@ -86,6 +86,7 @@ static int attempt(
 	struct imgo__mc_view *view = edit->view;
 	imgo__userlog_fini(&edit->log);
 	edit->ngone = 0;
+	edit->exists = value->found;
 	edit->ctx = (struct imgo__userlog_ctx){.options = &view->mc->options,
 		.now_ms = imgo_loop_wall_ms(view->mc->loop),
 		.rebuild = view->rebuild_token != 0,
@@ -257,13 +258,18 @@ struct ack {
 	const size_t *order;
 };
 
+/* Where there is no record there is nothing to acknowledge: only attaching and a rebuild make one
+ * (tests/model/README.md, 2). */
 static int apply_ack(struct imgo__mc_edit *edit, void *user)
 {
 	struct ack *a = user;
+	bool exists = edit->exists || a->call->rebuild_token;
 	int err = 0;
 	for (size_t i = a->from; i < a->to && !err; i++) {
 		const struct imgo_store_ack *item = &a->call->items[a->order[i]];
-		err = imgo__userlog_ack(&edit->log, &edit->ctx, item->device, item->id);
+		exists |= item->id.id == 0;
+		if (exists)
+			err = imgo__userlog_ack(&edit->log, &edit->ctx, item->device, item->id);
 	}
 	return err;
 }
