@@ -60,52 +60,63 @@ bool imgo__lmdb_disk_full(const struct imgo__lmdb_env *env)
 	return statvfs(env->path, &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < DISK_MIN_BYTES;
 }
 
-/* Pages of older transactions that may be used again. */
-static size_t free_pages(MDB_txn *txn)
+/* Pages of older transactions that may be used again. LMDB shows its freelist to readers only. */
+static size_t free_pages(const struct imgo__lmdb_env *env)
 {
+	MDB_txn *txn;
 	MDB_cursor *cursor;
 	MDB_val key, value;
-	size_t pages = 0;
-	if (mdb_cursor_open(txn, 0, &cursor))
+	size_t pages = 0, n;
+	if (mdb_txn_begin(env->env, NULL, MDB_RDONLY, &txn))
 		return 0;
-	while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
-		size_t n;
-		memcpy(&n, value.mv_data, sizeof n);
-		pages += n;
+	if (mdb_cursor_open(txn, 0, &cursor) == 0) {
+		while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+			memcpy(&n, value.mv_data, sizeof n);
+			pages += n;
+		}
+		mdb_cursor_close(cursor);
 	}
-	mdb_cursor_close(cursor);
+	mdb_txn_abort(txn);
 	return pages;
 }
 
-/* Allocates blocks ahead of the last page. False: the disk has none. */
-static bool allocate(struct imgo__lmdb_env *env, uint64_t need_bytes)
+/* Allocates blocks of the data file up to there. False: the disk has none. */
+static bool allocate(struct imgo__lmdb_env *env, uint64_t to_bytes)
 {
-	if (env->allocated_bytes >= need_bytes)
-		return true;
 	mdb_filehandle_t fd;
 	mdb_env_get_fd(env->env, &fd);
-	uint64_t ahead = need_bytes + env->reserve_pages * env->page_bytes;
-	while (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)ahead)) {
-		if (errno == EINTR)
-			continue;
+	while (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)to_bytes)) {
 		if (errno == ENOSPC || errno == EDQUOT)
 			return false;
-		break; /* a file system that cannot do it: there is no reserve on disk */
+		if (errno != EINTR) { /* a file system that cannot do it: no reserve on disk */
+			env->allocated_bytes = UINT64_MAX;
+			return true;
+		}
 	}
-	env->allocated_bytes = ahead;
+	env->allocated_bytes = to_bytes;
 	return true;
 }
 
-void imgo__lmdb_check_space(struct imgo__lmdb_env *env, MDB_txn *txn)
+/* Pages behind the last one that there is a block for; some more are allocated when they run short. */
+static size_t spare_on_disk(struct imgo__lmdb_env *env, size_t used)
+{
+	size_t pages = used + env->reserve_pages;
+	if (env->allocated_bytes / env->page_bytes < pages &&
+		!allocate(env, (uint64_t)(pages + env->reserve_pages) * env->page_bytes))
+		allocate(env, (uint64_t)pages * env->page_bytes);
+	uint64_t allocated = env->allocated_bytes / env->page_bytes;
+	return allocated > used ? allocated - used : 0;
+}
+
+void imgo__lmdb_check_space(struct imgo__lmdb_env *env)
 {
 	MDB_envinfo info;
 	mdb_env_info(env->env, &info);
 	size_t used = info.me_last_pgno + 1;
-	size_t left = env->map_pages > used ? env->map_pages - used : 0;
-	size_t on_disk = left < env->reserve_pages ? left : env->reserve_pages;
-	bool ok = left >= env->reserve_pages && allocate(env, (uint64_t)(used + on_disk) * env->page_bytes);
-	env->short_of_space =
-		!ok && free_pages(txn) + (left >= env->reserve_pages ? 0 : left) < env->reserve_pages;
+	size_t in_map = env->map_pages > used ? env->map_pages - used : 0;
+	size_t on_disk = spare_on_disk(env, used);
+	size_t spare = in_map < on_disk ? in_map : on_disk;
+	env->short_of_space = spare < env->reserve_pages && spare + free_pages(env) < env->reserve_pages;
 	if (env->short_of_space != env->said_full) {
 		env->said_full = env->short_of_space;
 		imgo_log_event(imgo_loop_log(env->loop), env->said_full ? IMGO_LOG_ERROR : IMGO_LOG_INFO,

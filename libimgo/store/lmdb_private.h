@@ -55,8 +55,8 @@ int imgo__lmdb_err(int rc); /* an imgo_err */
 void imgo__lmdb_queue_init(struct imgo__lmdb_queue *queue);
 int imgo__lmdb_writer_start(struct imgo__lmdb_env *env);
 void imgo__lmdb_writer_stop(struct imgo__lmdb_env *env);
-/* Looks whether the reserve is there. In a write transaction. */
-void imgo__lmdb_check_space(struct imgo__lmdb_env *env, MDB_txn *txn);
+/* Looks whether the reserve is there. On the writer's thread. */
+void imgo__lmdb_check_space(struct imgo__lmdb_env *env);
 bool imgo__lmdb_disk_full(const struct imgo__lmdb_env *env);
 
 #endif

@@ -76,7 +76,7 @@ static int begin(struct imgo__lmdb_env *env, struct imgo__lmdb_txn *txn)
 	if (rc == MDB_PANIC)
 		fail_env(env, "begin", rc);
 	if (!rc)
-		imgo__lmdb_check_space(env, txn->txn);
+		imgo__lmdb_check_space(env);
 	return imgo__lmdb_err(rc);
 }
 
