@@ -122,7 +122,6 @@ void imgo__reg_sessions_fini(struct imgo__reg_sessions *t); /* frees the records
 /* The records of a user, in the order in which they came, tombs among them; NULL at the end. */
 struct imgo__reg_session *imgo__reg_first(const struct imgo__reg_sessions *t, struct imgo_str user);
 struct imgo__reg_session *imgo__reg_next(const struct imgo__reg_session *s);
-void imgo__reg_prefetch(const struct imgo__reg_sessions *t, struct imgo_str user);
 /* An unlinked record with the keys in it, or NULL. free() it when it is not inserted. */
 struct imgo__reg_session *imgo__reg_session_new(struct imgo_str user, struct imgo_str device);
 void imgo__reg_insert(

@@ -151,11 +151,6 @@ struct imgo__reg_session *imgo__reg_next(const struct imgo__reg_session *s)
 	return find(s->next, imgo__reg_user(s));
 }
 
-void imgo__reg_prefetch(const struct imgo__reg_sessions *t, struct imgo_str user)
-{
-	__builtin_prefetch(bucket_of(t, user));
-}
-
 struct imgo__reg_session *imgo__reg_session_new(struct imgo_str user, struct imgo_str device)
 {
 	struct imgo__reg_session *s = imgo__alloc(sizeof *s + user.len + device.len);
