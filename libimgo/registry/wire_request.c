@@ -11,12 +11,13 @@ static void write_rooms(struct imgo__mpw *w, const struct imgo_str *rooms, size_
 		imgo__mpw_str(w, rooms[i]);
 }
 
-/* Room for the items of a message; *n 0 is malformed. */
-static void *read_items(struct imgo__mp *mp, struct imgo__arena *arena, size_t size, size_t *n, int *err)
+/* Room for the items of a message, each of which takes `unit` bytes of it or more; *n 0 is malformed. */
+static void *read_items(
+	struct imgo__mp *mp, struct imgo__arena *arena, size_t size, size_t unit, size_t *n, int *err)
 {
 	void *items;
 
-	*n = imgo__mp_array(mp, IMGO__REGW_ITEMS_MAX);
+	*n = imgo__regw_array(mp, IMGO__REGW_ITEMS_MAX, unit);
 	*err = *n ? 0 : IMGO_EPROTO;
 	items = *n ? imgo__arena_zalloc(arena, *n, size) : NULL;
 	if (*n && !items)
@@ -70,7 +71,7 @@ int imgo__regw_read_put(
 	bool valid = true;
 	int err;
 
-	*items = read_items(mp, arena, sizeof **items, n, &err);
+	*items = read_items(mp, arena, sizeof **items, 11, n, &err);
 	if (err)
 		return err;
 	for (size_t i = 0; i < *n && !mp->err; i++) {
@@ -109,7 +110,7 @@ int imgo__regw_read_del(
 	bool valid = true;
 	int err;
 
-	*items = read_items(mp, arena, sizeof **items, n, &err);
+	*items = read_items(mp, arena, sizeof **items, 6, n, &err);
 	if (err)
 		return err;
 	for (size_t i = 0; i < *n && !mp->err; i++) {
@@ -138,7 +139,7 @@ int imgo__regw_read_get(
 	bool valid = true;
 	int err;
 
-	*items = read_items(mp, arena, sizeof **items, n, &err);
+	*items = read_items(mp, arena, sizeof **items, 1, n, &err);
 	if (err)
 		return err;
 	for (size_t i = 0; i < *n && !mp->err; i++) {
@@ -168,7 +169,7 @@ int imgo__regw_read_rooms(
 	bool valid = true;
 	int err;
 
-	*items = read_items(mp, arena, sizeof **items, n, &err);
+	*items = read_items(mp, arena, sizeof **items, 7, n, &err);
 	if (err)
 		return err;
 	for (size_t i = 0; i < *n && !mp->err; i++) {
