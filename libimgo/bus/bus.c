@@ -20,8 +20,8 @@ struct imgo_bus_consumer {
 static bool ops_complete(const struct imgo_bus_ops *ops)
 {
 	return ops && ops->size >= sizeof *ops && ops->free && ops->epoch && ops->partitions && ops->ready &&
-		ops->produce_many && ops->subscribe && ops->unsubscribe && ops->fetch && ops->done &&
-		ops->released && ops->query;
+	       ops->produce_many && ops->subscribe && ops->unsubscribe && ops->fetch && ops->done &&
+	       ops->released && ops->query;
 }
 
 int imgo_bus_new_custom(

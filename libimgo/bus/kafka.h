@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The Kafka bus inside. kafka.c has the handle and its life, kafka_topics.c makes and checks the topics and watches
- * whether the broker answers, kafka_produce.c produces, kafka_consume.c is a member of a group, kafka_fetch.c reads
- * partitions, kafka_query.c asks for offsets. Only these include rdkafka.h.
+ * The Kafka bus inside. kafka.c has the handle, kafka_client.c librdkafka's instances, kafka_topics.c makes and checks
+ * the topics and watches whether the broker answers, kafka_produce.c produces, kafka_consume.c is a consumer,
+ * kafka_group.c its rebalances, kafka_fetch.c reads partitions, kafka_query.c asks for offsets. Only these include
+ * rdkafka.h.
  */
 #ifndef IMGO__BUS_KAFKA_H
 #define IMGO__BUS_KAFKA_H
@@ -78,7 +79,11 @@ struct imgo__kafka {
 };
 
 /* kafka.c */
-int imgo__kafka_conf(rd_kafka_conf_t **out, struct imgo__kafka *k, const char *const *pairs, char *text, size_t size);
+void imgo__kafka_leave(struct imgo__kafka *k); /* after a callback: depth-- */
+
+/* kafka_client.c */
+struct imgo__kshared *imgo__kshared_new(struct imgo_log *log);
+void imgo__kshared_leave(struct imgo__kshared *shared); /* waits for the closers, for a bounded time */
 struct imgo__kclient *imgo__kclient_new(
 	struct imgo__kafka *k, rd_kafka_type_t type, const char *const *pairs, char *text, size_t size);
 struct imgo__kclient *imgo__kclient_ref(struct imgo__kclient *client);
@@ -87,7 +92,6 @@ int imgo__kwatch_open(struct imgo__kwatch *watch, struct imgo__kafka *k, void (*
 void imgo__kwatch_add(struct imgo__kwatch *watch, rd_kafka_queue_t *queue);
 void imgo__kwatch_again(struct imgo__kwatch *watch, struct imgo__kafka *k); /* the budget is used up: go on soon */
 void imgo__kwatch_close(struct imgo__kwatch *watch, struct imgo__kafka *k);
-void imgo__kafka_leave(struct imgo__kafka *k); /* after a callback: depth-- */
 int imgo__kafka_err(rd_kafka_resp_err_t err);
 
 /* kafka_topics.c */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A consumer of the Kafka bus; see kafka_consume.c (the group) and kafka_fetch.c (the partitions). */
+/* A consumer of the Kafka bus; see kafka_consume.c (its life), kafka_group.c (rebalances) and
+ * kafka_fetch.c (the partitions). */
 #ifndef IMGO__BUS_KAFKA_CONSUME_H
 #define IMGO__BUS_KAFKA_CONSUME_H
 
@@ -62,11 +63,17 @@ int imgo__ksubscribe(void *impl, enum imgo_topic topic, const char *group, const
 	void *user, void **consumer);
 void imgo__kunsubscribe(void *consumer);
 void imgo__kdone(void *consumer, uint32_t partition, uint64_t next);
-void imgo__kreleased(void *consumer, uint32_t partition);
 void imgo__kconsumer_start(struct imgo__kconsumer *c); /* the topics are there */
 void imgo__kconsumer_fail(struct imgo__kconsumer *c, int err, const char *text);
 void imgo__kconsumers_bye(struct imgo__kafka *k); /* those that left inside a callback */
 void imgo__kconsumer_unjob(struct imgo__kconsumer *c); /* a job on a worker has ended: maybe the consumer with it */
+
+/* kafka_group.c */
+void imgo__kreleased(void *consumer, uint32_t partition);
+void imgo__kgroup_store(struct imgo__kconsumer *c);  /* tells librdkafka what is done */
+void imgo__kgroup_step(struct imgo__kconsumer *c);   /* works off the next rebalance, when none is under way */
+void imgo__kgroup_finish(struct imgo__kconsumer *c); /* what was to be committed is, or time is up: unassigns */
+void imgo__kgroup_deadline(struct imgo_loop *loop, struct imgo__timer *timer);
 
 /* kafka_fetch.c */
 int imgo__kfetch(void *consumer, uint32_t partition, uint64_t from, size_t records_max, size_t bytes_max,

@@ -140,7 +140,8 @@ static void create(struct check *c, rd_kafka_queue_t *queue)
 	for (size_t i = 0; i < n; i++) {
 		rd_kafka_resp_err_t err = rd_kafka_topic_result_error(results[i]);
 		if (err && err != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
-			snprintf(c->text, sizeof c->text, "cannot make %s: %s", rd_kafka_topic_result_name(results[i]),
+			snprintf(c->text, sizeof c->text, "cannot make %s: %s",
+				rd_kafka_topic_result_name(results[i]),
 				rd_kafka_topic_result_error_string(results[i]));
 	}
 	rd_kafka_event_destroy(ev);
@@ -153,10 +154,10 @@ static void compare(struct check *c, int t, const char *name, const char *value)
 	if (strcmp(name, "message.timestamp.type") == 0 && strcmp(value, "LogAppendTime") != 0)
 		must = "LogAppendTime";
 	else if (strcmp(name, "cleanup.policy") == 0 &&
-		strcmp(value, imgo__topic_compacted((enum imgo_topic)t) ? "compact" : "delete") != 0)
+		 strcmp(value, imgo__topic_compacted((enum imgo_topic)t) ? "compact" : "delete") != 0)
 		must = imgo__topic_compacted((enum imgo_topic)t) ? "compact" : "delete";
 	else if (t == IMGO_TOPIC_USERS && strcmp(name, "retention.ms") == 0 && strcmp(value, "-1") != 0 &&
-		strtoull(value, NULL, 10) < c->ttl_ms)
+		 strtoull(value, NULL, 10) < c->ttl_ms)
 		must = "at least the TTL";
 	else if (t == IMGO_TOPIC_USERS && strcmp(name, "retention.bytes") == 0 && strcmp(value, "-1") != 0)
 		must = "-1";
@@ -182,7 +183,8 @@ static void compare_all(struct check *c, rd_kafka_event_t *ev)
 			retry(c, "describe topics", rd_kafka_ConfigResource_error(all[i]));
 			return;
 		}
-		while (t < IMGO_TOPICS - 1 && strcmp(c->topics[t].name, rd_kafka_ConfigResource_name(all[i])) != 0)
+		while (t < IMGO_TOPICS - 1 &&
+			strcmp(c->topics[t].name, rd_kafka_ConfigResource_name(all[i])) != 0)
 			t++;
 		entries = rd_kafka_ConfigResource_configs(all[i], &m);
 		for (size_t j = 0; j < m; j++)
@@ -260,10 +262,12 @@ static void set_ok(struct imgo__kafka *k, struct check *c)
 	k->topics_ok = true;
 	k->wrong[0] = 0;
 	imgo_log_event(log, IMGO_LOG_INFO, "bus", "ready", "topic=%s partitions=%u replicas=%d",
-		k->names[IMGO_TOPIC_USERS], k->partitions[IMGO_TOPIC_USERS], c->topics[IMGO_TOPIC_USERS].replicas);
+		k->names[IMGO_TOPIC_USERS], k->partitions[IMGO_TOPIC_USERS],
+		c->topics[IMGO_TOPIC_USERS].replicas);
 	if (c->topics[IMGO_TOPIC_USERS].replicas < 2)
 		imgo_log_event(log, IMGO_LOG_WARN, "bus", "one-replica",
-			"topic=%s text=\"accepted pushes are on one broker: its power loss can cost the last seconds, "
+			"topic=%s text=\"accepted pushes are on one broker: its power loss can cost the last "
+			"seconds, "
 			"its disk all of them\"",
 			k->names[IMGO_TOPIC_USERS]);
 	imgo__ktopics_answered(k);
@@ -376,7 +380,8 @@ static void probe_run(struct imgo__work *work, void *thread)
 void imgo__ktopics_answered(struct imgo__kafka *k)
 {
 	if (k->down)
-		imgo_log_event(imgo_loop_log(k->loop), IMGO_LOG_WARN, "bus", "up", "brokers=%s", k->o.brokers);
+		imgo_log_event(
+			imgo_loop_log(k->loop), IMGO_LOG_WARN, "bus", "up", "brokers=%s", k->o.brokers);
 	k->down = false;
 	imgo_stat_set(k->up, k->topics_ok && !k->broken);
 }
@@ -392,8 +397,8 @@ static void probe_done(struct imgo_loop *loop, struct imgo__work *work)
 		imgo__ktopics_answered(k);
 	} else if (!work->canceled && !k->closing) {
 		if (!k->down)
-			imgo_log_event(
-				imgo_loop_log(loop), IMGO_LOG_WARN, "bus", "down", "brokers=%s", k->o.brokers);
+			imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "bus", "down", "brokers=%s",
+				k->o.brokers);
 		k->down = true;
 		imgo_stat_set(k->up, 0);
 		imgo__timer_start(loop, &k->probe, 500);

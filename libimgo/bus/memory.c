@@ -48,7 +48,8 @@ static void finish_fetch(struct imgo__membus *mem, struct imgo__memcall *call)
 	if (max > IMGO__MEM_BATCH)
 		max = IMGO__MEM_BATCH;
 	if (call->err == 0)
-		n = imgo__memlog_read(call->fetch.log, call->fetch.from, mem->batch, max, call->fetch.bytes_max);
+		n = imgo__memlog_read(
+			call->fetch.log, call->fetch.from, mem->batch, max, call->fetch.bytes_max);
 	if (n > 0)
 		next = mem->batch[n - 1].offset + 1;
 	else if (call->err == 0)
@@ -64,8 +65,8 @@ static void finish_query(struct imgo__memcall *call)
 	if (call->err)
 		call->query.cb(call->err, 0, 0, 0, call->user);
 	else
-		call->query.cb(0, imgo__memlog_begin(log), imgo__memlog_since(log, call->query.since_ms), log->end,
-			call->user);
+		call->query.cb(0, imgo__memlog_begin(log), imgo__memlog_since(log, call->query.since_ms),
+			log->end, call->user);
 }
 
 static void finish_produce(struct imgo__memcall *call)
@@ -102,8 +103,8 @@ static void mem_destroy(struct imgo__membus *mem)
 			struct imgo__memgroup *g =
 				imgo__container_of(mem->groups[t].next, struct imgo__memgroup, link);
 			while (!imgo__list_empty(&g->consumers))
-				imgo__memgroup_unsubscribe(
-					imgo__container_of(g->consumers.next, struct imgo__memconsumer, link));
+				imgo__memgroup_unsubscribe(imgo__container_of(
+					g->consumers.next, struct imgo__memconsumer, link));
 			imgo__memgroup_free(g);
 		}
 	while ((l = imgo__list_pop(&mem->ready))) {
@@ -152,7 +153,8 @@ static void run(struct imgo_loop *loop, struct imgo__task *task)
 	mem->depth++;
 	run_ready(mem);
 	for (int t = 0; t < IMGO_TOPICS; t++)
-		imgo__list_for(l, &mem->groups[t]) {
+		imgo__list_for(l, &mem->groups[t])
+		{
 			if (!mem->closing)
 				imgo__memgroup_step(imgo__container_of(l, struct imgo__memgroup, link));
 		}
@@ -171,7 +173,8 @@ static void expire_unread(struct imgo__membus *mem, enum imgo_topic topic, uint6
 	if (!imgo__list_empty(&mem->groups[topic]) || now < keep)
 		return;
 	for (uint32_t p = 0; p < mem->partitions[topic]; p++)
-		imgo__memlog_done(&mem->logs[topic][p], imgo__memlog_since(&mem->logs[topic][p], now - keep + 1));
+		imgo__memlog_done(
+			&mem->logs[topic][p], imgo__memlog_since(&mem->logs[topic][p], now - keep + 1));
 }
 
 static void sweep(struct imgo_loop *loop, struct imgo__timer *timer)
@@ -202,7 +205,8 @@ static bool mem_ready(void *impl)
 	return !((struct imgo__membus *)impl)->closing;
 }
 
-static void append(struct imgo__membus *mem, enum imgo_topic topic, struct imgo_bus_record *record, uint64_t now)
+static void append(
+	struct imgo__membus *mem, enum imgo_topic topic, struct imgo_bus_record *record, uint64_t now)
 {
 	struct imgo__memlog *log = &mem->logs[topic][record->partition];
 
@@ -286,10 +290,11 @@ static void add_stats(struct imgo__membus *mem)
 	struct imgo_stats *s = imgo_loop_stats(mem->loop);
 
 	mem->produced = imgo_stats_counter(s, "imgo_bus_produced_total", "Records accepted by the bus.");
-	mem->refused = imgo_stats_counter(s, "imgo_bus_refused_total", "Records that the bus did not accept.");
+	mem->refused =
+		imgo_stats_counter(s, "imgo_bus_refused_total", "Records that the bus did not accept.");
 	mem->fetched = imgo_stats_counter(s, "imgo_bus_fetched_total", "Records handed to consumers.");
-	mem->stale = imgo_stats_counter(
-		s, "imgo_bus_stale_done_total", "Done said of partitions that had moved to another consumer.");
+	mem->stale = imgo_stats_counter(s, "imgo_bus_stale_done_total",
+		"Done said of partitions that had moved to another consumer.");
 	mem->bytes = imgo_stats_gauge(s, "imgo_bus_memory_bytes", "Bytes of records in the memory bus.");
 }
 

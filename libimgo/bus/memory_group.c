@@ -19,7 +19,8 @@
 
 static struct imgo__memgroup *group_find(struct imgo__membus *mem, enum imgo_topic topic, const char *name)
 {
-	imgo__list_for(l, &mem->groups[topic]) {
+	imgo__list_for(l, &mem->groups[topic])
+	{
 		struct imgo__memgroup *g = imgo__container_of(l, struct imgo__memgroup, link);
 		if (strcmp(g->name, name) == 0)
 			return g;
@@ -31,8 +32,8 @@ static void overdue(struct imgo_loop *loop, struct imgo__timer *timer)
 {
 	struct imgo__memgroup *g = imgo__container_of(timer, struct imgo__memgroup, deadline);
 
-	imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "bus", "revoke-overdue", "group=%s topic=%s partitions=%u",
-		g->name, imgo__topic_name(g->topic), g->held);
+	imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "bus", "revoke-overdue",
+		"group=%s topic=%s partitions=%u", g->name, imgo__topic_name(g->topic), g->held);
 	g->overdue = true;
 	imgo__mem_poke(g->mem);
 }
@@ -200,7 +201,8 @@ void imgo__memgroup_wake(struct imgo__membus *mem, enum imgo_topic topic, uint32
 {
 	struct imgo__memlog *log = &mem->logs[topic][partition];
 
-	imgo__list_for(l, &mem->groups[topic]) {
+	imgo__list_for(l, &mem->groups[topic])
+	{
 		struct imgo__memgroup *g = imgo__container_of(l, struct imgo__memgroup, link);
 		struct imgo__memcall *call = g->parts[partition].fetch;
 		if (call && call->fetch.from < log->end)
@@ -225,7 +227,8 @@ void imgo__memgroup_done(void *consumer, uint32_t partition, uint64_t next)
 		next = log->end;
 	if (next > part->done)
 		part->done = next;
-	imgo__list_for(l, &mem->groups[topic]) {
+	imgo__list_for(l, &mem->groups[topic])
+	{
 		struct imgo__memgroup *g = imgo__container_of(l, struct imgo__memgroup, link);
 		if (g->parts[partition].done < least)
 			least = g->parts[partition].done;
@@ -288,7 +291,8 @@ static void assign_all(struct imgo__memgroup *g)
 		struct imgo__mempart *part = &g->parts[p];
 		uint64_t begin = imgo__memlog_begin(&mem->logs[g->topic][p]);
 		at = at->next == &g->consumers ? at->next->next : at->next;
-		part->owner = at == &g->consumers ? NULL : imgo__container_of(at, struct imgo__memconsumer, link);
+		part->owner =
+			at == &g->consumers ? NULL : imgo__container_of(at, struct imgo__memconsumer, link);
 		part->leaving = false;
 		part->tell = part->owner != NULL;
 		if (part->done < begin)

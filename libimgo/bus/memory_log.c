@@ -64,7 +64,8 @@ void imgo__memlog_fini(struct imgo__memlog *log)
 	imgo__map_fini(&log->keys);
 }
 
-/* First slot that is not a hole and has an offset >= from (by_time: an at_ms >= from); slots when there is none. */
+/* First slot that is not a hole and has an offset >= from (by_time: an at_ms >= from); slots when there is
+ * none. */
 static size_t lower_bound(const struct imgo__memlog *log, uint64_t from, bool by_time)
 {
 	size_t lo = 0, hi = log->slots;
@@ -206,8 +207,8 @@ void imgo__memlog_done(struct imgo__memlog *log, uint64_t next)
 	log->done = next;
 }
 
-size_t imgo__memlog_read(struct imgo__memlog *log, uint64_t from, struct imgo_bus_record *out, size_t n,
-	size_t bytes_max)
+size_t imgo__memlog_read(
+	struct imgo__memlog *log, uint64_t from, struct imgo_bus_record *out, size_t n, size_t bytes_max)
 {
 	size_t count = 0, bytes = 0;
 

@@ -67,8 +67,8 @@ static void kafka_start(void *user)
 	kafka_sh(user, "start", "0");
 }
 
-/* A bus that is told of another number of partitions does not touch the topic; kafka-topics has no place here. So the
- * test deletes and makes it through librdkafka. */
+/* A bus that is told of another number of partitions does not touch the topic; kafka-topics has no place
+ * here. So the test deletes and makes it through librdkafka. */
 static void kafka_recreate(const char *scope, void *user)
 {
 	struct kafka *kafka = user;
@@ -76,11 +76,18 @@ static void kafka_recreate(const char *scope, void *user)
 	remake_topic(kafka->brokers, scope, BUS_PARTITIONS);
 }
 
-static int run_kafka(const char *script, const char *dir, const char *only, const struct imgo_loop_options *loop)
+static int run_kafka(
+	const char *script, const char *dir, const char *only, const struct imgo_loop_options *loop)
 {
 	struct kafka kafka = {.script = script, .dir = dir};
-	struct bus_backend backend = {.name = "kafka", .open = kafka_open, .lasting = true, .server_kill = kafka_kill,
-		.server_start = kafka_start, .recreate = kafka_recreate, .loop_options = loop, .slow_ms = 3000,
+	struct bus_backend backend = {.name = "kafka",
+		.open = kafka_open,
+		.lasting = true,
+		.server_kill = kafka_kill,
+		.server_start = kafka_start,
+		.recreate = kafka_recreate,
+		.loop_options = loop,
+		.slow_ms = 3000,
 		.user = &kafka};
 	char path[300], port[16] = "";
 	FILE *file;

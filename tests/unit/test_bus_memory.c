@@ -37,7 +37,8 @@ static size_t count(void)
 	return n;
 }
 
-/* What waits for a consumer is never dropped: produce is refused instead. What is done makes room, oldest first. */
+/* What waits for a consumer is never dropped: produce is refused instead. What is done makes room, oldest
+ * first. */
 static void test_refuses(void **state)
 {
 	size_t n = 0;
@@ -79,7 +80,8 @@ static void test_keeps(void **state)
 	imgo__memlog_fini(&log_);
 }
 
-/* The last of each key stays whatever its age; a deletion goes once it is done and old; holes do not pile up. */
+/* The last of each key stays whatever its age; a deletion goes once it is done and old; holes do not pile up.
+ */
 static void test_compacts(void **state)
 {
 	char value[16];
