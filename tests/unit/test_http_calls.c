@@ -130,8 +130,8 @@ static void refuses_tokens(void **state)
 		"?uid=7&token=t&expire=-1", "?uid=7&token=t&expire=1.5", "?uid=7&token=t%00&expire=60",
 		"?uid=7&token=t&expire=60&rid=x", "?uid=7&token=t&expire=60&rid=2147483648",
 		"?uid=7&token=t&expire=60&rooms=1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17",
-		"?uid=7&token=t&expire=60&device="
-		"0123456789012345678901234567890123456789012345678901234567890123456789"};
+		("?uid=7&token=t&expire=60&device="
+		"0123456789012345678901234567890123456789012345678901234567890123456789")};
 	static const char *const bodies[] = {"{", "{}", "{\"uid\":7,\"token\":\"t\",\"expire\":60}}",
 		"{\"uid\":7,\"uid\":7}", "{\"uid\":true,\"token\":\"t\",\"expire\":60}",
 		"{\"uid\":7,\"token\":5.5,\"expire\":60}", "{\"uid\":7,\"token\":\"\\u0000\",\"expire\":60}",
