@@ -781,8 +781,8 @@ def start_orders(system):
     orders.append(rng.sample(names, len(names)))
     uid, token = system.user()
     for n, order in enumerate(orders):
-        for name in names:
-            system.stop(name)
+        for name in reversed(names):
+            equal(system.stop(name)[0], 0, f'exit code of {name}')
         for name in order:
             system.start(name, wait=False)
             time.sleep(rng.uniform(0, 1.0))
