@@ -126,7 +126,7 @@ IMGO_API int imgo_client_new(struct imgo_client **out, struct imgo_loop *loop, c
 IMGO_API void imgo_client_free(struct imgo_client *client);
 
 /*
- * Ends it politely and for good: what waits is sent, then FIN (WebSocket: a close frame), then the server's end is waited
+ * Ends it politely and for good: what waits is sent (acknowledgements too), then FIN (WebSocket: a close frame), then the server's end is waited
  * for, at most 2 s; on_close with err 0 follows. on_message is not called any more: in version 2 what comes meanwhile
  * comes again next time, in version 1 it is lost. Harmless when it is closing or closed.
  */

@@ -167,7 +167,7 @@ static void on_drained(struct imgo__stream *s)
 {
 	struct imgo_client *client = imgo__container_of(s, struct imgo_client, stream);
 
-	if (client->state != IMGO_CLIENT_CLOSING || client->fin_sent)
+	if (client->state != IMGO_CLIENT_CLOSING || !client->ending || client->fin_sent)
 		return;
 	client->fin_sent = true;
 	imgo__sock_shutdown(client->loop, s->fd);
@@ -257,24 +257,37 @@ static void on_timer(struct imgo_loop *loop, struct imgo__timer *timer)
 		imgo__client_lost(client, IMGO_ETIMEDOUT);
 }
 
+/* The end of the turn: the acknowledgement, which covers also a message whose callback closed the client;
+ * then, of a client that is closing, the last words. */
+static void on_turn(struct imgo_loop *loop, struct imgo__task *task)
+{
+	struct imgo_client *client = imgo__container_of(task, struct imgo_client, turn);
+
+	(void)loop;
+	imgo__client_send_ack(client);
+	if (client->state != IMGO_CLIENT_CLOSING || client->ending)
+		return;
+	if (client->opt.transport == IMGO_CLIENT_WEBSOCKET)
+		(void)imgo__client_put_close(client);
+	client->ending = true;
+	imgo__stream_push(&client->stream); /* also with nothing to send: drained comes */
+}
+
 void imgo_client_close(struct imgo_client *client)
 {
 	bool open = client->state == IMGO_CLIENT_OPEN;
 
 	if (client->freeing || client->state == IMGO_CLIENT_CLOSING || client->state == IMGO_CLIENT_CLOSED)
 		return;
-	if (open) {
-		imgo__client_send_ack(client);
-		if (client->opt.transport == IMGO_CLIENT_WEBSOCKET)
-			(void)imgo__client_put_close(client);
-	} else {
-		imgo__stream_close(&client->stream);
-	}
 	client->state = IMGO_CLIENT_CLOSING;
+	client->ending = !open;
 	client->fin_sent = false;
 	imgo__timer_stop(client->loop, &client->heartbeat);
 	imgo__timer_start(client->loop, &client->timer, open ? END_MS : 0);
-	imgo__stream_push(&client->stream); /* also with nothing to send: drained comes */
+	if (open)
+		imgo__defer(client->loop, &client->turn);
+	else
+		imgo__stream_close(&client->stream);
 }
 
 enum imgo_client_state imgo_client_state(const struct imgo_client *client)
@@ -339,7 +352,7 @@ static bool take_options(struct imgo_client *client, const struct imgo_client_op
 
 static void destroy(struct imgo_client *client)
 {
-	imgo__task_cancel(&client->ack_task);
+	imgo__task_cancel(&client->turn);
 	imgo__stream_fini(&client->stream);
 	imgo__buf_free(&client->message);
 	imgo__buf_free(&client->scratch);
@@ -384,7 +397,7 @@ int imgo_client_new(struct imgo_client **out, struct imgo_loop *loop, const stru
 	imgo__stream_init(&client->stream, loop, &stream_ops);
 	imgo__timer_init(&client->timer, on_timer);
 	imgo__timer_init(&client->heartbeat, on_heartbeat);
-	imgo__task_init(&client->ack_task, imgo__client_on_ack_task);
+	imgo__task_init(&client->turn, on_turn);
 	imgo__task_init(&client->free_task, on_free);
 	if (!take_options(client, &o)) {
 		destroy(client);

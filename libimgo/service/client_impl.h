@@ -22,12 +22,13 @@ struct imgo_client {
 	struct imgo__stream stream;
 	struct imgo__timer timer; /* of the state: what happens when nothing else does */
 	struct imgo__timer heartbeat;
-	struct imgo__task ack_task, free_task;
+	struct imgo__task turn, free_task;
 	enum imgo_client_state state;
 	enum imgo__client_phase phase;
 	unsigned busy; /* callbacks of the host's that are running */
-	bool freeing, fin_sent, was_open;
-	unsigned attempts; /* failed ones, in a row */
+	bool freeing, was_open;
+	bool ending, fin_sent; /* CLOSING: the last words are said; all is sent, and the FIN */
+	unsigned attempts;     /* failed ones, in a row */
 	uint64_t open_ms;
 	int32_t seq, login_seq;
 	uint16_t ver;                   /* granted */
@@ -59,7 +60,6 @@ void imgo__client_login(struct imgo_client *client);
 int imgo__client_put_heartbeat(struct imgo_client *client);
 int imgo__client_put_room(struct imgo_client *client);
 void imgo__client_send_ack(struct imgo_client *client); /* if there is something new to say */
-void imgo__client_on_ack_task(struct imgo_loop *loop, struct imgo__task *task);
 
 /* client_wire.c. The writers append to the stream: IMGO_ENOMEM, IMGO_ELIMIT (the queue). */
 enum imgo__client_body {

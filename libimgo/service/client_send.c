@@ -31,21 +31,21 @@ static bool has_ack(const struct imgo_client *client)
 	return imgo_id_cmp(client->acked, client->ack_sent) > 0;
 }
 
+/* Logged in, and the last words are not said. */
+static bool can_say(const struct imgo_client *client)
+{
+	return client->state == IMGO_CLIENT_OPEN || (client->state == IMGO_CLIENT_CLOSING && !client->ending);
+}
+
 /* Does not fit now: the next one, or the next heartbeat, says it too. */
 void imgo__client_send_ack(struct imgo_client *client)
 {
 	struct imgo__packet packet = {
 		.ver = client->ver, .op = IMGO__OP_ACK, .has_id = true, .id = client->acked};
 
-	if (client->state == IMGO_CLIENT_OPEN && client->ver >= 2 && has_ack(client) &&
+	if (can_say(client) && client->ver >= 2 && has_ack(client) &&
 		imgo__client_put(client, &packet, IMGO__CLIENT_VALUE) == 0)
 		client->ack_sent = client->acked;
-}
-
-void imgo__client_on_ack_task(struct imgo_loop *loop, struct imgo__task *task)
-{
-	(void)loop;
-	imgo__client_send_ack(imgo__container_of(task, struct imgo_client, ack_task));
 }
 
 /* The object of version 2. */
@@ -136,7 +136,7 @@ int imgo_client_ack(struct imgo_client *client, struct imgo_id id)
 	if (client->opt.ver < 2)
 		return IMGO_EINVAL;
 	client->acked = imgo_id_max(client->acked, id);
-	if (client->state == IMGO_CLIENT_OPEN && has_ack(client))
-		imgo__defer(client->loop, &client->ack_task);
+	if (can_say(client) && has_ack(client))
+		imgo__defer(client->loop, &client->turn);
 	return 0;
 }

@@ -287,6 +287,37 @@ static void test_manual_ack(void **state)
 	end(&seen);
 }
 
+static void close_it(struct seen *seen)
+{
+	imgo_client_close(seen->client);
+}
+
+static void test_close_acknowledges(void **state)
+{
+	(void)state;
+	for (int transport = 0; transport < 2; transport++) {
+		struct seen seen;
+		struct imgo_msg *msgs[2];
+		acks = 0;
+		prepare(&seen, (enum imgo_client_transport)transport);
+		seen.options.ver = 2;
+		seen.rig.hook_packet = take_ack;
+		seen.hook = close_it;
+		open_client(&seen);
+		for (unsigned i = 0; i < 2; i++)
+			assert_int_equal(imgo_msg_new(&msgs[i], 5, (struct imgo_id){7, 1 + i}, "x", 1), 0);
+		imgo_hub_send_user(seen.rig.hub, imgo_str("alice"), msgs, 2);
+		rig_until(&seen.rig, seen.closes == 1);
+		assert_int_equal(seen.messages, 1);
+		assert_int_equal(acks, 1);
+		assert_int_equal(acked, 1); /* that one, and not the next */
+		assert_true(seen.rig.closed.orderly);
+		end(&seen);
+		imgo_msg_unref(msgs[0]);
+		imgo_msg_unref(msgs[1]);
+	}
+}
+
 static void test_granted_version1(void **state)
 {
 	struct seen seen;
@@ -435,11 +466,6 @@ static void free_it(struct seen *seen)
 {
 	imgo_client_free(seen->client);
 	seen->client = NULL;
-}
-
-static void close_it(struct seen *seen)
-{
-	imgo_client_close(seen->client);
 }
 
 static void test_end_in_callback(void **state)
@@ -923,6 +949,7 @@ int main(void)
 		cmocka_unit_test(test_version2_tcp),
 		cmocka_unit_test(test_version2_ws),
 		cmocka_unit_test(test_manual_ack),
+		cmocka_unit_test(test_close_acknowledges),
 		cmocka_unit_test(test_granted_version1),
 		cmocka_unit_test(test_heartbeats),
 		cmocka_unit_test(test_refused),
