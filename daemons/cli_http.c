@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "cli_http.h"
+/*
+ * One request, one answer, one connection. The answer is read to the end of the stream ("Connection: close")
+ * and counts only when it is as long as its Content-Length says: a connection that breaks half-way must not
+ * look like a success.
+ */
+#include "cli.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -7,128 +12,197 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { ANSWER_MAX = 16 << 20, SECONDS = 15 };
+enum { ANSWER_MAX = 64 << 20, SECONDS = 15, HEAD_MAX = 8192 };
+
+static int dial_one(const struct addrinfo *to)
+{
+	struct timeval deadline = {SECONDS, 0};
+	int fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof deadline);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &deadline, sizeof deadline);
+	if (connect(fd, to->ai_addr, to->ai_addrlen) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
 
 static int dial(const char *address)
 {
 	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found = NULL;
-	struct timeval deadline = {SECONDS, 0};
 	const char *colon = strrchr(address, ':');
-	char host[128];
-	int fd = -1;
+	char host[256] = "";
+	int fd = -1, err;
 
 	if (!colon || (size_t)(colon - address) >= sizeof host) {
-		fprintf(stderr, "imgo-cli: not an address: %s\n", address);
+		cli_fail(0, "not host:port: %s", address);
 		return -1;
 	}
 	memcpy(host, address, (size_t)(colon - address));
-	host[colon - address] = '\0';
-	if (getaddrinfo(host, colon + 1, &hints, &found) == 0) {
-		fd = socket(found->ai_family, found->ai_socktype, 0);
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof deadline);
-		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &deadline, sizeof deadline);
-		if (fd >= 0 && connect(fd, found->ai_addr, found->ai_addrlen) < 0) {
-			close(fd);
-			fd = -1;
-		}
-		freeaddrinfo(found);
+	if (host[0] == '[' && colon[-1] == ']') { /* [::1]:7172 */
+		memmove(host, host + 1, strlen(host));
+		host[strlen(host) - 1] = 0;
 	}
+	err = getaddrinfo(host, colon + 1, &hints, &found);
+	if (err) {
+		cli_fail(0, "%s: %s", address, gai_strerror(err));
+		return -1;
+	}
+	for (const struct addrinfo *to = found; to && fd < 0; to = to->ai_next)
+		fd = dial_one(to);
 	if (fd < 0)
-		fprintf(stderr, "imgo-cli: cannot connect to %s: %s\n", address, strerror(errno));
+		cli_fail(0, "cannot connect to %s: %s", address, strerror(errno));
+	freeaddrinfo(found);
 	return fd;
 }
 
-static int send_all(int fd, const char *p, size_t len)
+static bool send_all(int fd, const char *p, size_t len)
 {
-	while (len) {
+	while (len > 0) {
 		ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
 		if (n <= 0)
-			return -1;
+			return false;
 		p += n;
 		len -= (size_t)n;
 	}
-	return 0;
+	return true;
 }
 
-static int send_request(int fd, const struct cli_http *http, const char *method, const char *target, const void *body,
-	size_t len)
+/* A header of the request, or nothing; false: a line break in it would be a header of its own. */
+static bool header(char *head, const char *name, const char *value)
 {
-	char head[8192];
-	int n = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: %zu\r\n%s%s%s%s%s%s\r\n",
-		method, target, http->address, len, http->api_key ? "Authorization: Bearer " : "",
-		http->api_key ? http->api_key : "", http->api_key ? "\r\n" : "", http->idempotency_key ? "Idempotency-Key: " : "",
-		http->idempotency_key ? http->idempotency_key : "", http->idempotency_key ? "\r\n" : "");
+	size_t len = strlen(head);
 
-	if (n < 0 || (size_t)n >= sizeof head)
-		return -1;
-	return send_all(fd, head, (size_t)n) < 0 ? -1 : send_all(fd, body, len);
-}
-
-/* Reads to the end of the stream. NULL: nothing, or too much. */
-static char *read_answer(int fd, size_t *len)
-{
-	char *answer = malloc(ANSWER_MAX + 1);
-	ssize_t n;
-
-	*len = 0;
-	while (answer && *len < ANSWER_MAX && (n = recv(fd, answer + *len, ANSWER_MAX - *len, 0)) > 0)
-		*len += (size_t)n;
-	if (answer)
-		answer[*len] = '\0';
-	return answer;
-}
-
-static int print_answer(const char *answer)
-{
-	const char *body = answer ? strstr(answer, "\r\n\r\n") : NULL;
-	int status = 0;
-
-	if (!body || sscanf(answer, "HTTP/1.1 %d", &status) != 1) {
-		fprintf(stderr, "imgo-cli: no answer\n");
-		return 2;
+	if (!value)
+		return true;
+	for (const char *at = value; *at; at++) {
+		if (iscntrl((unsigned char)*at))
+			return false;
 	}
-	printf("%s\n", body + 4);
-	if (status / 100 == 2)
-		return 0;
-	fprintf(stderr, "imgo-cli: HTTP status %d\n", status);
-	return 1;
+	return (size_t)snprintf(head + len, HEAD_MAX - len, "%s%s\r\n", name, value) < HEAD_MAX - len;
 }
 
-int cli_http_call(const struct cli_http *http, const char *method, const char *target, const void *body, size_t len)
+static bool make_head(
+	char *head, const struct cli_http *http, const char *method, const char *target, size_t len)
 {
-	int fd = dial(http->address), code = 2;
-	char *answer;
+	int n = snprintf(head, HEAD_MAX, "%s %s HTTP/1.1\r\nConnection: close\r\nContent-Length: %zu\r\n",
+		method, target, len);
+
+	if (n < 0 || n >= HEAD_MAX - 2 || !header(head, "Host: ", http->address) ||
+		!header(head, "Authorization: Bearer ", http->api_key) ||
+		!header(head, "Idempotency-Key: ", http->idempotency_key) || strlen(head) + 3 > HEAD_MAX)
+		return false;
+	strcat(head, "\r\n");
+	return true;
+}
+
+/* All until the end of the stream, with a NUL behind it. NULL: it broke, or is too long. */
+static char *read_all(int fd, size_t *len)
+{
+	size_t cap = 0;
+	char *all = NULL;
+	ssize_t n = 1;
+
+	for (*len = 0; n > 0; *len += (size_t)n) {
+		if (*len == cap) {
+			char *more = cap >= ANSWER_MAX ? NULL : realloc(all, (cap ? 2 * cap : 65536) + 1);
+			if (!more)
+				break;
+			all = more;
+			cap = cap ? 2 * cap : 65536;
+		}
+		do
+			n = recv(fd, all + *len, cap - *len, 0);
+		while (n < 0 && errno == EINTR);
+		if (n < 0)
+			break;
+	}
+	if (n != 0) {
+		free(all);
+		return NULL;
+	}
+	all[*len] = 0;
+	return all;
+}
+
+/* The value of Content-Length in a head that ends in a NUL; -1: none. */
+static long long content_length(const char *head)
+{
+	static const char name[] = "\nContent-Length:";
+
+	for (const char *at = head; (at = strchr(at, '\n')) != NULL; at++) {
+		if (strncasecmp(at, name, sizeof name - 1) == 0)
+			return strtoll(at + sizeof name - 1, NULL, 10);
+	}
+	return -1;
+}
+
+static int judge(char *answer, size_t len)
+{
+	char *body = answer ? strstr(answer, "\r\n\r\n") : NULL;
+	int status = 0;
+	long long length;
 	size_t got;
 
+	if (!body || sscanf(answer, "HTTP/1.%*[01] %3d", &status) != 1)
+		return cli_fail(CLI_BROKEN, "no answer that is one; whether it was done is unknown");
+	*body = 0;
+	body += 4;
+	got = len - (size_t)(body - answer);
+	length = content_length(answer);
+	if (length >= 0 && (unsigned long long)length != got)
+		return cli_fail(CLI_BROKEN, "the answer broke off; whether it was done is unknown");
+	fwrite(body, 1, got, stdout);
+	if (got > 0 && body[got - 1] != '\n')
+		putchar('\n');
+	if (fflush(stdout))
+		return cli_fail(CLI_BROKEN, "standard output: %s", strerror(errno));
+	return status / 100 == 2 ? CLI_OK : cli_fail(CLI_NO, "HTTP status %d", status);
+}
+
+int cli_http_call(
+	const struct cli_http *http, const char *method, const char *target, const void *body, size_t len)
+{
+	char head[HEAD_MAX], *answer = NULL;
+	size_t got = 0;
+	int fd, code;
+
+	if (!make_head(head, http, method, target, len))
+		return cli_fail(CLI_USAGE, "the request is too long, or a key has control characters");
+	fd = dial(http->address);
 	if (fd < 0)
-		return 2;
-	if (send_request(fd, http, method, target, body, len) < 0) {
-		fprintf(stderr, "imgo-cli: the connection broke\n");
-	} else {
-		answer = read_answer(fd, &got);
-		code = print_answer(answer);
-		free(answer);
-	}
+		return CLI_BROKEN;
+	/* What could not be sent may have been refused: the answer says why. */
+	if (send_all(fd, head, strlen(head)))
+		(void)send_all(fd, body, len);
+	answer = read_all(fd, &got);
+	code = judge(answer, got);
+	free(answer);
 	close(fd);
 	return code;
 }
 
-int cli_http_escape(char *text, size_t cap, const char *value)
+bool cli_http_escape(char *text, size_t cap, const char *value)
 {
 	size_t len = strlen(text);
 
 	for (; *value; value++) {
 		if (len + 4 > cap)
-			return -1;
+			return false;
 		if (isalnum((unsigned char)*value) || strchr("-._~", *value))
 			text[len++] = *value;
 		else
 			len += (size_t)snprintf(text + len, 4, "%%%02X", (unsigned char)*value);
 	}
-	text[len] = '\0';
-	return 0;
+	text[len] = 0;
+	return true;
 }

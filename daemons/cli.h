@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* The parts of imgo-cli. */
+#ifndef IMGO_DAEMONS_CLI_H
+#define IMGO_DAEMONS_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Exit codes. */
+enum {
+	CLI_OK = 0,
+	CLI_NO = 1,      /* the server said no */
+	CLI_USAGE = 2,   /* the command line is wrong */
+	CLI_TIMEOUT = 3, /* listen: fewer than --count messages came within --timeout */
+	CLI_BROKEN = 4,  /* no answer, or output that cannot be written: whether it was done is unknown */
+};
+
+/* What the command line said; NULL and false: nothing. */
+struct cli_args {
+	const char *token, *tcp, *websocket, *room, *count, *timeout, *user, *expire, *device, *key, *http,
+		*api_key;
+	bool all, json, qos0, v1;
+	const char *body; /* the one word that is no option */
+};
+
+/* Prints "imgo-cli: …" on standard error and returns code. */
+int cli_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* cli_listen.c; an exit code */
+int cli_listen(const struct cli_args *args);
+
+/* cli_http.c: one blocking call. The answer's body goes to standard output. An exit code. */
+struct cli_http {
+	const char *address;         /* "127.0.0.1:7172" */
+	const char *api_key;         /* NULL: none */
+	const char *idempotency_key; /* NULL: none */
+};
+int cli_http_call(
+	const struct cli_http *http, const char *method, const char *target, const void *body, size_t len);
+
+/* Appends value, percent-encoded, to text (of `cap` bytes, NUL-terminated). False: no room. */
+bool cli_http_escape(char *text, size_t cap, const char *value);
+
+#endif
