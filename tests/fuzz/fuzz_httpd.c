@@ -163,7 +163,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!httpd)
 		start();
-	if (size == 0 || memmem(data, size, "xpect", 5) || memmem(data, size, "XPECT", 5))
+	if (!data || size == 0 || memmem(data, size, "xpect", 5) || memmem(data, size, "XPECT", 5))
 		return 0;
 	first = converse(data, size, 4096);
 	well_formed(&first);
