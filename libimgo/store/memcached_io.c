@@ -18,6 +18,7 @@
 #include <libmemcached/memcached.h>
 #include <time.h>
 
+#include "base/failpoint.h"
 #include "store/memcached.h"
 
 #if LIBMEMCACHED_VERSION_HEX < 0x01001004
@@ -177,6 +178,8 @@ static int outcome(const struct imgo__mc_view *view, memcached_return_t rc)
 
 static bool late(const struct imgo__mc_view *view)
 {
+	if (imgo__failpoint("store.memcached"))
+		return true;
 	return imgo__mc_now_ms() >= view->deadline_ms;
 }
 

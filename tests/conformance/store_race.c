@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The protocol of DESIGN.md §3 against a real store: a bus (an array), jobs that overlap, are thrown back and rebuild,
- * devices that read, acknowledge and reconnect, and amnesias in the middle, all at the same time on one loop.
+ * The protocol of DESIGN.md §3 against a real store: a bus (an array), jobs that overlap, are thrown back and
+ * rebuild, devices that read, acknowledge and reconnect, and amnesias in the middle, all at the same time on
+ * one loop.
  *
- * Checked at every answer: a session gets the user's messages in order, none skipped, none with a foreign body; a read or
- * a peek that says "no more" names nothing older than what was confirmed when it was asked. At the end every device has
- * everything. What is only "later" or "unknown" (rebuilding, timed out) is tried again.
+ * Checked at every answer: a session gets the user's messages in order, none skipped, none with a foreign
+ * body; a read or a peek that says "no more" names nothing older than what was confirmed when it was asked.
+ * At the end every device has everything. What is only "later" or "unknown" (rebuilding, timed out) is tried
+ * again.
  */
 #include "store_kit.h"
 
@@ -13,11 +15,11 @@ enum {
 	PARTITIONS = 2,
 	USERS = 3, /* of each partition */
 	DEVICES = 2,
-	JOBS = 2, /* of each partition */
+	JOBS = 2,      /* of each partition */
 	RECORDS = 240, /* of each partition: a user's tags must not run out */
 	AMNESIAS = 6,
 	BATCH = 20,
-	LIMIT_MS = 100000,
+	LIMIT_MS = 60000,
 };
 
 struct race;
@@ -49,7 +51,7 @@ struct job {
 	uint32_t partition;
 	size_t pos, end, upto;
 	uint64_t token; /* not 0: it rebuilds */
-	unsigned patience;
+	unsigned patience, takeovers;
 	struct imgo_store_marker marker;
 	struct imgo_store_append items[BATCH];
 	struct imgo_store_body bodies[BATCH];
@@ -92,10 +94,10 @@ static void fail(struct race *race, int line, const char *what, uint64_t a, uint
 	check_fail(race->c, __FILE__, line, what, (long long)a, (long long)b);
 	race->ending = true;
 }
-#define EXPECT(race, cond, a, b) \
-	do { \
-		if (!(cond)) \
-			fail(race, __LINE__, #cond, a, b); \
+#define EXPECT(race, cond, a, b)                                                                             \
+	do {                                                                                                 \
+		if (!(cond))                                                                                 \
+			fail(race, __LINE__, #cond, a, b);                                                   \
 	} while (0)
 
 /* Everything an actor does goes through these two, so that the case ends only when nothing is under way. */
@@ -114,12 +116,12 @@ static bool leave(struct race *race)
 }
 
 /* A call that may be refused: then its callback is played here, later. */
-#define CALL(race, call, retry, actor) \
-	do { \
-		if ((call) == 0) \
-			(race)->under_way++; \
-		else \
-			later(race, 5, retry, actor); \
+#define CALL(race, call, retry, actor)                                                                       \
+	do {                                                                                                 \
+		if ((call) == 0)                                                                             \
+			(race)->under_way++;                                                                 \
+		else                                                                                         \
+			later(race, 5, retry, actor);                                                        \
 	} while (0)
 
 static bool unknown(struct race *race, int err)
@@ -211,7 +213,8 @@ static void on_appended(int err, void *user)
 	for (size_t i = 0; !job->token && i < job->append.nitems; i++) {
 		const struct record *r = &job->bus->records[job->pos + i];
 		struct user *u = &job->bus->users[r->user];
-		EXPECT(race, !r->duplicate || job->items[i].result != IMGO_APPEND_NEW, r->body.id.id, job->pos);
+		EXPECT(race, !r->duplicate || job->items[i].result != IMGO_APPEND_NEW, r->body.id.id,
+			job->pos);
 		if (!r->duplicate && r->body.id.id > u->confirmed)
 			u->confirmed = r->body.id.id;
 	}
@@ -259,9 +262,10 @@ static void put_cursors(struct job *job)
 	static const char *const devices[DEVICES] = {"", "phone"};
 	for (int u = 0; u < USERS; u++)
 		for (int d = 0; d < DEVICES; d++)
-			job->acks[u * DEVICES + d] = (struct imgo_store_ack){.user = imgo_str(job->bus->users[u].name),
-				.device = imgo_str(devices[d]),
-				.id = check_id(race->c, job->bus->cursors[u][d])};
+			job->acks[u * DEVICES + d] =
+				(struct imgo_store_ack){.user = imgo_str(job->bus->users[u].name),
+					.device = imgo_str(devices[d]),
+					.id = check_id(race->c, job->bus->cursors[u][d])};
 	job->ack = (struct imgo_store_ack_many){.epoch = race->c->epoch,
 		.partition = job->partition,
 		.items = job->acks,
@@ -305,9 +309,11 @@ static void on_looked(int err, void *user)
 	} else if (job->marker.state == IMGO_MARKER_COMPLETE) {
 		job->patience = 0;
 		append_batch(job, job->bus->n);
-	} else if (building && ++job->patience % 16) {
-		job_again(job, 3); /* another job is at it: wait, then take over */
+	} else if (building && ++job->patience < 16u << job->takeovers) {
+		job_again(job, 3); /* another job is at it: wait, then take over, but not in turns for ever */
 	} else {
+		job->takeovers += building && job->takeovers < 8;
+		job->patience = 0;
 		step_marker(job, IMGO_MARKER_BEGIN, 1 + check_random(c, 1 << 20), on_begun);
 	}
 }
@@ -324,7 +330,8 @@ static void job_step(void *user)
 		append_batch(job, job->end);
 	} else {
 		if (check_random(race->c, 30) == 0) /* a restart: some is done again */
-			job->pos = job->bus->committed - check_random(race->c, (unsigned)job->bus->committed + 1) / 2;
+			job->pos = job->bus->committed -
+				   check_random(race->c, (unsigned)job->bus->committed + 1) / 2;
 		if (job->pos >= job->bus->n)
 			job->pos = job->bus->n; /* idle: the marker is looked at all the same */
 		step_marker(job, IMGO_MARKER_LOOK, 0, on_looked);
@@ -431,7 +438,8 @@ static void session_step(void *user)
 		return;
 	s->confirmed = s->user->confirmed;
 	if (check_random(c, 6) == 0) {
-		s->peek = (struct imgo_store_peek){.user = imgo_str(s->user->name), .device = imgo_str(s->device)};
+		s->peek = (struct imgo_store_peek){
+			.user = imgo_str(s->user->name), .device = imgo_str(s->device)};
 		s->peeks = (struct imgo_store_peek_many){
 			.epoch = c->epoch, .partition = s->partition, .items = &s->peek, .nitems = 1};
 		CALL(race, imgo_store_peek_many(c->store, &s->peeks, on_peeked, s), session_step, s);
@@ -500,8 +508,9 @@ static void set_up(struct race *race, struct check *c)
 	race->c = c;
 	race->began_ms = check_now(c);
 	for (int i = 0; i < PARTITIONS * JOBS; i++) {
-		race->jobs[i] = (struct job){
-			.race = race, .bus = &race->bus[i % PARTITIONS], .partition = (uint32_t)(i % PARTITIONS)};
+		race->jobs[i] = (struct job){.race = race,
+			.bus = &race->bus[i % PARTITIONS],
+			.partition = (uint32_t)(i % PARTITIONS)};
 		later(race, 1, job_step, &race->jobs[i]);
 	}
 	for (int i = 0; i < PARTITIONS * USERS * DEVICES; i++) {
@@ -529,8 +538,8 @@ static void race_with_amnesia(struct check *c)
 	set_up(&race, c);
 	imgo_loop_run(c->loop);
 	if (getenv("STORE_RACE_VERBOSE"))
-		printf("# %u reads, %u rebuilds, %u answers \"rebuilding\", %u unknown\n", race.reads, race.rebuilds,
-			race.rebuilding, race.timeouts);
+		printf("# %u reads, %u rebuilds, %u answers \"rebuilding\", %u unknown\n", race.reads,
+			race.rebuilds, race.rebuilding, race.timeouts);
 }
 
 const struct check_case store_cases_race[] = {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is particular to the memcached store: servers that are killed, stopped, full, tampered with; real ones, several.
- * Never: a hang, "nothing" or "no such token" said by mistake, another's value, a partition of a healthy server disturbed.
+ * What is particular to the memcached store: servers that are killed, stopped, full, tampered with; real
+ * ones, several. Never: a hang, "nothing" or "no such token" said by mistake, another's value, a partition of
+ * a healthy server disturbed.
  */
 #include "store_kit.h"
 
@@ -169,8 +170,10 @@ static void stopped_and_continued_under_load(struct check *c)
 			ones[i] = (struct one){&m, i};
 			m.items[i] = (struct imgo_store_read){
 				.user = imgo_str(names[i]), .messages_max = 10, .bytes_max = 1000};
-			m.calls[i] = (struct imgo_store_read_many){
-				.epoch = c->epoch, .partition = c->partition, .items = &m.items[i], .nitems = 1};
+			m.calls[i] = (struct imgo_store_read_many){.epoch = c->epoch,
+				.partition = c->partition,
+				.items = &m.items[i],
+				.nitems = 1};
 			if (round % 2 && i == 20)
 				kill(s->servers[0].pid, SIGSTOP);
 			CHECK_EQ(c, imgo_store_read_many(c->store, &m.calls[i], read_done, &ones[i]), 0);
@@ -287,6 +290,27 @@ static void damaged(struct check *c)
 	TRY(c, check_reads(c, "u", "", 0, "1"));
 }
 
+/* A body that went down in an amnesia comes back with the repetition of its append. */
+static void a_repeated_append_brings_its_body(struct check *c)
+{
+	struct setup *s = c->user;
+	char command[256];
+	struct check_read r;
+	TRY(c, check_complete(c));
+	struct check_append a = {.user = "u", .text = "x", .id = 7, .msgid = 0x4141};
+	check_append(c, &a);
+	CHECK_EQ(c, a.err, 0);
+	snprintf(command, sizeof command, "delete b:%u:%u:7:4141000000000000\r\n", (unsigned)c->partition,
+		(unsigned)c->epoch);
+	CHECK(c, memcached_command(&s->servers[0], command, "DELETED"));
+	check_read(c, "u", "", 0, false, &r);
+	CHECK_EQ(c, r.err, 0);
+	CHECK_EQ(c, r.missing, 1);
+	check_append(c, &a);
+	CHECK_EQ(c, a.result, IMGO_APPEND_PRESENT);
+	TRY(c, check_reads(c, "u", "", 0, "7"));
+}
+
 static void another_list(struct check *c)
 {
 	struct setup *s = c->user;
@@ -312,7 +336,8 @@ static void too_many_calls(struct check *c)
 	for (int i = 0; i < 64; i++) {
 		ones[i] = (struct one){&m, i};
 		m.items[i] = (struct imgo_store_read){.user = imgo_str("u"), .messages_max = 1};
-		m.calls[i] = (struct imgo_store_read_many){.epoch = c->epoch, .items = &m.items[i], .nitems = 1};
+		m.calls[i] =
+			(struct imgo_store_read_many){.epoch = c->epoch, .items = &m.items[i], .nitems = 1};
 		int err = imgo_store_read_many(c->store, &m.calls[i], read_done, &ones[i]);
 		CHECK(c, err == 0 || err == IMGO_ELIMIT);
 		refused += err != 0;
@@ -375,6 +400,7 @@ static const struct check_case cases[] = {
 	{"two-servers", two_servers},
 	{"full", full},
 	{"damaged", damaged},
+	{"a-repeated-append-brings-its-body", a_repeated_append_brings_its_body},
 	{"another-list", another_list},
 	{"too-many-calls", too_many_calls},
 	{"wrong-options", wrong_options},
