@@ -278,7 +278,9 @@ static void killed(void **state)
 		if (pid == 0)
 			child(f, fds[1], last + 1);
 		close(fds[1]);
-		usleep(60000 + 17000 * (unsigned)round);
+		for (int n = 0; n < 8 + 5 * round && read(fds[0], &id, sizeof id) == sizeof id; n++)
+			last = id;
+		usleep(300 * (unsigned)round);
 		kill(pid, SIGKILL);
 		while (read(fds[0], &id, sizeof id) == sizeof id)
 			last = id;
