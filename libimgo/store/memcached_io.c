@@ -10,7 +10,8 @@
  * reply can be taken for that of the next command. It follows that a command never runs on another life of
  * the server than the commands of the same call before it: the first command after a restart always fails,
  * and with it the call. So a cas number from before a restart is never used after it, though memcached counts
- * from 1 again.
+ * from 1 again (tests/model/README.md, 3; tests/conformance/test_store_stale.c). A server behind a proxy that
+ * keeps the connection open over a restart would break this.
  *
  * Deleting the bodies that nobody wants any more is best effort and not waited for: on a handle of its own,
  * "noreply".

@@ -15,6 +15,7 @@
  *
  * A log that vanished between get and cas is an amnesia, not a conflict.
  */
+#include "base/failpoint.h"
 #include "store/memcached.h"
 
 static void note_gone(const struct imgo__userlog_item *item, void *user)
@@ -44,6 +45,8 @@ static int swap(struct imgo__mc_edit *edit, const struct imgo__mc_value *old)
 	struct imgo__buf buf = {0};
 	int err = imgo__userlog_encode(&edit->log, edit->user, &buf);
 	struct imgo_str record = imgo_strn(buf.data, buf.len);
+	if (!err && imgo__failpoint("memcached.swap"))
+		err = IMGO_EUNAVAILABLE;
 	uint32_t exptime = imgo__mc_exptime(keep_until(edit->view->mc, edit->ctx.now_ms), edit->ctx.now_ms);
 	if (!err && old->found)
 		err = imgo__mc_cas(edit->view, &edit->key, record, exptime, old->cas);
