@@ -152,11 +152,11 @@ struct imgo_hub_options {
 	uint32_t unauthenticated_max;     /* default 10,000; at the cap accepting pauses */
 	uint32_t rooms_max;               /* of a connection; default 16 (a version 2 login: at most 64) */
 	uint32_t packets_per_second_max;  /* of a client, averaged over some seconds; default 100; 0: none */
-	uint32_t walk_slice;              /* connections of a fan-out walked before other events get a turn; default 4,096 */
+	uint32_t walk_slice;              /* connections of a fan-out walked before other events get a turn; default 1,024 */
 	const char *origins;              /* WebSocket Origin allow-list, comma-separated; NULL: any */
 };
 #define IMGO_HUB_OPTIONS_INIT \
-	{sizeof(struct imgo_hub_options), 5000, 300000, 4096, 256 * 1024, 0, 10000, 16, 100, 4096, NULL}
+	{sizeof(struct imgo_hub_options), 5000, 300000, 4096, 256 * 1024, 0, 10000, 16, 100, 1024, NULL}
 
 /* *out is the caller's. ops and options are copied; options may be NULL. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
 IMGO_API int imgo_hub_new(struct imgo_hub **out, struct imgo_loop *loop, const struct imgo_hub_ops *ops, void *user,

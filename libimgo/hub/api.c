@@ -6,15 +6,12 @@
 
 static int send_chunk(struct imgo__conn *c, struct imgo__chunk *chunk, size_t n)
 {
-	int r;
+	int r = chunk ? imgo__conn_queue(c, chunk) : IMGO_ENOMEM;
 
-	if (!chunk) {
-		c->hub->tally.dropped += n;
-		return IMGO_ENOMEM;
-	}
-	r = imgo__conn_queue(c, chunk);
 	if (r == 0)
 		c->hub->tally.packets_out += n;
+	else
+		c->hub->tally.dropped += n;
 	return r;
 }
 

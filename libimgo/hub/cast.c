@@ -16,8 +16,8 @@
  * and these numbers cut the array into segments, within which all members are equal: to each cast, all are
  * done, all are due, or all are not meant. A member that leaves makes a hole in its segment. It is filled
  * with that segment's last member, which moves the hole to the end of the segment; the border moves down by
- * one, and the hole is now the first place of the next segment, and so on until it is at the end of the array.
- * Nobody changes its segment: nobody is missed, none gets twice.
+ * one, and the hole is now the first place of the next segment, and so on until it is at the end of the
+ * array. Nobody changes its segment: nobody is missed, none gets twice.
  *
  * While messages are handed out (hub->hold), a connection that dies is only marked; the array stays as it is.
  */
@@ -164,14 +164,13 @@ static void prefetch(struct imgo_hub *hub, const struct imgo__room *room, uint32
 
 static void hand_out(struct imgo__conn *c, struct cast *cast)
 {
-	struct imgo__chunk *chunk = cast_chunk(cast, c->dialect);
+	struct imgo__hub_tally *tally = &c->hub->tally;
+	struct imgo__chunk *chunk = c->state == IMGO__CONN_LIVE ? cast_chunk(cast, c->dialect) : NULL;
 
-	if (!chunk) {
-		c->hub->tally.dropped += cast->n;
-		return;
-	}
-	c->hub->tally.packets_out += cast->n;
-	imgo__conn_give(c, chunk);
+	if (chunk && imgo__conn_give(c, chunk))
+		tally->packets_out += cast->n;
+	else
+		tally->dropped += cast->n;
 }
 
 /* Goes on with the room's first cast. */
@@ -185,8 +184,7 @@ static void walk_cast(struct imgo_hub *hub, struct imgo__room *room, struct cast
 		prefetch(hub, room, room->walked + AHEAD);
 		struct imgo__conn *c = imgo__conn_at(hub, room->slots[room->walked++]);
 		--*budget;
-		if (c->state == IMGO__CONN_LIVE)
-			hand_out(c, cast);
+		hand_out(c, cast);
 	}
 }
 
@@ -258,6 +256,8 @@ void imgo__casts_settle_room(struct imgo__conn *c, struct imgo__room *room, uint
 		struct imgo__chunk *chunk = cast_chunk(cast, c->dialect);
 		if (chunk && imgo__conn_queue(c, chunk) == 0)
 			hub->tally.packets_out += cast->n;
+		else
+			hub->tally.dropped += cast->n;
 	}
 	hub->hold--;
 }

@@ -148,6 +148,8 @@ static void destroy(struct imgo__conn *c, bool reset)
 		imgo__sock_reset(hub->loop, c->fd);
 	else
 		imgo__sock_close(hub->loop, c->fd);
+	if (c->out)
+		hub->tally.dropped += c->out->n;
 	imgo__outq_free(&c->out);
 	imgo__input_free(c);
 	hub->connections--;
@@ -163,10 +165,11 @@ static void say_goodbye(struct imgo__conn *c)
 	if (c->why == IMGO_CLOSE_RESET)
 		return;
 	if (c->why == IMGO_CLOSE_SLOW && c->out) {
-		size_t before = c->out->bytes;
+		size_t bytes = c->out->bytes, chunks = c->out->n;
 		imgo__outq_cut(&c->out);
-		c->queued -=
-			before - (c->out ? c->out->bytes : 0); /* these were never written, nor will be */
+		/* these were never written, nor will be */
+		c->queued -= bytes - (c->out ? c->out->bytes : 0);
+		c->hub->tally.dropped += chunks - (c->out ? c->out->n : 0);
 	}
 	/* Nobody listens behind a FIN, and words to nobody are answered with a reset. */
 	if ((c->flags & IMGO__CONN_UPGRADED) && !(c->flags & IMGO__CONN_FIN_READ)) {

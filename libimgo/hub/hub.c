@@ -77,7 +77,7 @@ static const struct imgo__listener_ops listener_ops = {on_accept, may_accept, on
 
 void imgo__hub_room_made(struct imgo_hub *hub)
 {
-	if (hub->unauthenticated + 1 != hub->opt.unauthenticated_max)
+	if (hub->unauthenticated >= hub->opt.unauthenticated_max)
 		return;
 	imgo__list_for(link, &hub->listeners)
 		imgo__listener_resume(imgo__container_of(link, struct hub_listener, link)->listener);
@@ -291,8 +291,8 @@ static void enter_stats(struct imgo_hub *hub)
 	s->bytes_out = imgo_stats_counter(set, "imgo_hub_bytes_out_total", "bytes written to clients");
 	s->reads = imgo_stats_counter(set, "imgo_hub_reads_total", "system calls that read");
 	s->writes = imgo_stats_counter(set, "imgo_hub_writes_total", "system calls that wrote");
-	s->dropped = imgo_stats_counter(
-		set, "imgo_hub_dropped_total", "messages that a connection should have got and did not");
+	s->dropped = imgo_stats_counter(set, "imgo_hub_dropped_total",
+		"messages (or batches in a queue) that a connection should have got and did not");
 }
 
 static void on_free(struct imgo_loop *loop, struct imgo__task *task);
@@ -329,6 +329,7 @@ int imgo_hub_new(struct imgo_hub **out, struct imgo_loop *loop, const struct img
 		hub->origins = imgo__strdup(hub->opt.origins);
 	if (!hub->everyone || (hub->opt.origins && !hub->origins)) {
 		free(hub->everyone);
+		free(hub->origins);
 		free(hub);
 		return imgo__fail(error, IMGO_ENOMEM, "out of memory");
 	}

@@ -251,7 +251,7 @@ void imgo__hub_auth(struct imgo__conn *c, const struct imgo__packet *packet);
 
 /* ---- output.c ---- */
 /* For a cast: writes at once when nothing waits; queues what is not taken. */
-void imgo__conn_give(struct imgo__conn *c, struct imgo__chunk *chunk);
+bool imgo__conn_give(struct imgo__conn *c, struct imgo__chunk *chunk); /* false: closed over it */
 /* For all else: queues; written at the end of the turn. 0, IMGO_ELIMIT (closed as slow), IMGO_ENOMEM. */
 int imgo__conn_queue(struct imgo__conn *c, struct imgo__chunk *chunk);
 /* Writes as much as the socket takes. False: a socket error; the connection was killed, unless it was dead

@@ -24,13 +24,11 @@ static int wait_with(struct imgo__conn *c, struct imgo__chunk *chunk, uint32_t o
 
 	if (c->out && imgo__outq_weight(c->out) + chunk->len + IMGO__OUTQ_OVERHEAD >
 			      hub->opt.write_queue_max_bytes) {
-		hub->tally.dropped++;
 		imgo__conn_kill(c, IMGO_CLOSE_SLOW);
 		return IMGO_ELIMIT;
 	}
 	if (imgo__outq_push(&c->out, chunk, offset)) {
 		/* The stream would have a hole; the peer is to come again. */
-		hub->tally.dropped++;
 		imgo__conn_kill(c, IMGO_CLOSE_TRY_LATER);
 		return IMGO_ENOMEM;
 	}
@@ -44,34 +42,33 @@ static void blocked(struct imgo__conn *c)
 	imgo__conn_watch(c, c->events | IMGO__WRITE);
 }
 
-void imgo__conn_give(struct imgo__conn *c, struct imgo__chunk *chunk)
+bool imgo__conn_give(struct imgo__conn *c, struct imgo__chunk *chunk)
 {
 	struct imgo_hub *hub = c->hub;
 	struct iovec iov = {.iov_base = chunk->data, .iov_len = chunk->len};
 
-	if (c->out) {
-		(void)wait_with(c, chunk, 0);
-		return;
-	}
+	if (c->out)
+		return wait_with(c, chunk, 0) == 0;
 	ssize_t n = imgo__sock_writev(hub->loop, c->fd, &iov, 1);
 	hub->tally.writes++;
 	if (n == (ssize_t)chunk->len) {
 		hub->tally.bytes_out += chunk->len;
 		c->queued += chunk->len;
-		return;
+		return true;
 	}
 	if (n < 0 && n != IMGO_ETIMEDOUT) {
-		hub->tally.dropped++;
 		imgo__conn_kill(c, IMGO_CLOSE_RESET);
-		return;
+		return false;
 	}
 	if (n < 0)
 		n = 0;
 	hub->tally.bytes_out += (uint64_t)n;
-	if (wait_with(c, chunk, (uint32_t)n) == 0)
-		blocked(c);
-	else
+	if (wait_with(c, chunk, (uint32_t)n)) {
 		c->queued += (uint64_t)n;
+		return false;
+	}
+	blocked(c);
+	return true;
 }
 
 int imgo__conn_queue(struct imgo__conn *c, struct imgo__chunk *chunk)
