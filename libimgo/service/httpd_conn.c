@@ -172,8 +172,12 @@ static void input(struct imgo__httpd_conn *conn, const uint8_t *p, size_t len)
 		taken = take(conn, p, len);
 	if (taken == len || over(conn))
 		return;
-	if (imgo__buf_append(&conn->in, p + taken, len - taken)) {
+	/* Many large bodies may have begun while there was room for each. */
+	if (conn->httpd->held + (len - taken) > conn->httpd->options.bytes_max ||
+		imgo__buf_append(&conn->in, p + taken, len - taken)) {
 		imgo__httpd_refuse(conn, conn->reading, 503);
+		imgo__buf_free(&conn->in);
+		conn->in_at = 0;
 		return;
 	}
 	if (taken == 0 && conn->in.len > len)

@@ -6,6 +6,8 @@
 #include <sys/resource.h>
 
 #include "base/mem.h"
+#include "service/http_impl.h"
+#include "service/httpd_impl.h"
 
 /* ---- deadlines ---- */
 
@@ -273,6 +275,36 @@ static void survives_want_of_descriptors(void **state)
 	client_close(&c);
 }
 
+/* What all connections hold together is bounded, however many bodies have begun. */
+static void bounds_bytes(void **state)
+{
+	static char body[100 * 1000];
+	struct client a = client_open(rig.port), b = client_open(rig.port);
+	struct response r;
+
+	(void)state;
+	rig.http->httpd->options.bytes_max = 300 * 1000;
+	client_say(&a, "POST /1/push?uid=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n");
+	client_say(&b, "POST /1/push?uid=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n");
+	client_send(&a, body, sizeof body);
+	rig_run(20);
+	client_send(&b, body, sizeof body);
+	rig_run(20);
+	client_send(&b, body, sizeof body);
+	assert_true(client_next(&b, &r, false));
+	assert_int_equal(r.status, 503);
+	assert_false(r.keep_alive);
+	assert_non_null(strstr(r.head, "Retry-After: 1\r\n"));
+	client_ended(&b);
+	client_send(&a, body, sizeof body);
+	next_is(&a, 200);
+	client_close(&a);
+	client_close(&b);
+	rig_run(20);
+	assert_int_equal(rig.http->httpd->held, 0);
+	assert_int_equal(stat_of("imgo_http_refused_total{reason=\"overload\"}"), 1);
+}
+
 /* One allocation fails, whichever: an error, a closed connection, but never a crash, and the next request
  * works. */
 static void survives_want_of_memory(void **state)
@@ -324,6 +356,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(stops_at_the_deadline, rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(bounds_connections, rig_setup_only_prepared, rig_teardown),
 		cmocka_unit_test_setup_teardown(survives_want_of_descriptors, rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(bounds_bytes, rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(survives_want_of_memory, rig_setup, rig_teardown),
 	};
 
