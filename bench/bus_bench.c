@@ -101,8 +101,7 @@ static void accepted(int err, void *user)
 
 static void produce(struct imgo_bus_record *r, unsigned long i)
 {
-	*r = (struct imgo_bus_record){
-		.partition = (uint32_t)(i % PARTITIONS), .value = imgo_strn(body, size)};
+	*r = (struct imgo_bus_record){.partition = (uint32_t)(i % PARTITIONS), .value = imgo_strn(body, size)};
 	if (imgo_bus_produce_many(bus, IMGO_TOPIC_USERS, r, 1, accepted, r))
 		exit(1);
 }
@@ -155,8 +154,8 @@ static void flood(unsigned long n)
 		turn();
 	}
 	took = (now() - began) / 1e6;
-	printf("produced %lu of %zu bytes, %lu failed: %.0f/s, %.1f MB/s\n", n, size, failed,
-		(double)n / took, (double)n * (double)size / took / 1e6);
+	printf("produced %lu of %zu bytes, %lu failed: %.0f/s, %.1f MB/s\n", n, size, failed, (double)n / took,
+		(double)n * (double)size / took / 1e6);
 }
 
 static void read_all(unsigned long n)

@@ -16,8 +16,7 @@ static int listen_any(int *port)
 	socklen_t len = sizeof in;
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
-	if (bind(fd, (struct sockaddr *)&in, len) || listen(fd, 4096) ||
-		getsockname(fd, (struct sockaddr *)&in, &len))
+	if (bind(fd, (struct sockaddr *)&in, len) || listen(fd, 4096) || getsockname(fd, (struct sockaddr *)&in, &len))
 		die("listen");
 	*port = ntohs(in.sin_port);
 	return fd;

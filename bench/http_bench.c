@@ -34,8 +34,7 @@ struct load {
 
 static size_t make_call(char *out, size_t size, const struct load *load, unsigned n)
 {
-	static const char message[] =
-		"{\"text\":\"a message of about sixty-six bytes, as in the plan ....\"}";
+	static const char message[] = "{\"text\":\"a message of about sixty-six bytes, as in the plan ....\"}";
 	char body[1200] = "{\"u\":[";
 
 	if (!load->many)
@@ -44,12 +43,10 @@ static size_t make_call(char *out, size_t size, const struct load *load, unsigne
 			"Content-Length: %zu\r\n\r\n%s",
 			1 + n % 100000, sizeof message - 1, message);
 	for (unsigned i = 0; i < 100; i++)
-		snprintf(body + strlen(body), sizeof body - strlen(body), "%s%u", i ? "," : "",
-			1 + (n + i * 997) % 100000);
+		snprintf(body + strlen(body), sizeof body - strlen(body), "%s%u", i ? "," : "", 1 + (n + i * 997) % 100000);
 	snprintf(body + strlen(body), sizeof body - strlen(body), "],\"m\":%s}", message);
 	return (size_t)snprintf(out, size,
-		"POST /1/pushs HTTP/1.1\r\nHost: 127.0.0.1:7172\r\nContent-Length: %zu\r\n\r\n%s",
-		strlen(body), body);
+		"POST /1/pushs HTTP/1.1\r\nHost: 127.0.0.1:7172\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
 }
 
 /* Answers are of one length: the first one says which. */
@@ -180,16 +177,15 @@ static void measure(const struct load *load, unsigned calls)
 	printf("{\"bench\":\"http\",\"load\":\"%s\",\"connections\":%d,\"depth\":%d,\"calls\":%u,\"calls_per_"
 	       "cpu_s\":%.0f,"
 	       "\"calls_per_s\":%.0f,\"cpu_us\":%.2f}\n",
-		load->name, load->connections, load->depth, calls, calls / cpu * 1e6, calls / wall * 1e6,
-		cpu / calls);
+		load->name, load->connections, load->depth, calls, calls / cpu * 1e6, calls / wall * 1e6, cpu / calls);
 	fflush(stdout);
 	stop(&b);
 }
 
 int main(int argc, char **argv)
 {
-	static const struct load loads[] = {{"push", 1, 1, false}, {"push", 64, 1, false},
-		{"push", 64, 16, false}, {"pushs", 16, 1, true}};
+	static const struct load loads[] = {
+		{"push", 1, 1, false}, {"push", 64, 1, false}, {"push", 64, 16, false}, {"pushs", 16, 1, true}};
 	unsigned calls = argc > 1 ? (unsigned)atoi(argv[1]) : 300000;
 
 	for (size_t i = 0; i < sizeof loads / sizeof *loads; i++)

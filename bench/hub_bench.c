@@ -160,8 +160,7 @@ static double floor_of(const char *self, int connections, int bytes)
 	double us = 0;
 
 	snprintf(path, sizeof path, "%s", self);
-	snprintf(command, sizeof command, "%s/fanout_floor %d %d %d", dirname(path), connections, bytes,
-		ROUNDS);
+	snprintf(command, sizeof command, "%s/fanout_floor %d %d %d", dirname(path), connections, bytes, ROUNDS);
 	FILE *f = popen(command, "r");
 	if (!f || fscanf(f, "%lf", &us) != 1)
 		die("fanout_floor");
@@ -169,8 +168,7 @@ static double floor_of(const char *self, int connections, int bytes)
 	return us;
 }
 
-static void compare(
-	const char *self, int connections, int repeats, enum fanout_login login, int batch, int len)
+static void compare(const char *self, int connections, int repeats, enum fanout_login login, int batch, int len)
 {
 	double ours[REPEATS_MAX], floors[REPEATS_MAX], ratios[REPEATS_MAX];
 	int wire = 0;

@@ -139,9 +139,8 @@ static void next_batch(struct slot *slot)
 		fill(slot, i, bench->looking ? (bench->random >> 20) % bench->sessions : bench->next++);
 	}
 	bench->busy++;
-	err = bench->looking
-		      ? imgo_registry_get_many(bench->registry, slot->gets, bench->batch, on_ended, slot)
-		      : imgo_registry_put_many(bench->registry, slot->puts, bench->batch, on_ended, slot);
+	err = bench->looking ? imgo_registry_get_many(bench->registry, slot->gets, bench->batch, on_ended, slot)
+			     : imgo_registry_put_many(bench->registry, slot->puts, bench->batch, on_ended, slot);
 	if (err < 0) {
 		fprintf(stderr, "router_bench: %s\n", imgo_strerror(err));
 		exit(1);

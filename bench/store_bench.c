@@ -76,8 +76,7 @@ static int append(struct bench *b, struct call *call)
 			.data = imgo_strn(body, sizeof body),
 			.users = 1};
 		memcpy(call->bodies[i].msgid.b, &id, sizeof id);
-		call->items[i] = (struct imgo_store_append){
-			.user = imgo_str(call->names[i]), .body = &call->bodies[i]};
+		call->items[i] = (struct imgo_store_append){.user = imgo_str(call->names[i]), .body = &call->bodies[i]};
 	}
 	call->append = (struct imgo_store_append_many){.epoch = 1,
 		.partition = call->partition,
@@ -91,8 +90,7 @@ static int append(struct bench *b, struct call *call)
 static int read_log(struct bench *b, struct call *call)
 {
 	name_user(b, call, 0);
-	call->read = (struct imgo_store_read){
-		.user = imgo_str(call->names[0]), .messages_max = 20, .bytes_max = 1 << 20};
+	call->read = (struct imgo_store_read){.user = imgo_str(call->names[0]), .messages_max = 20, .bytes_max = 1 << 20};
 	call->reads = (struct imgo_store_read_many){
 		.epoch = 1, .partition = call->partition, .items = &call->read, .nitems = 1};
 	return imgo_store_read_many(b->store, &call->reads, ended, call);
@@ -102,10 +100,9 @@ static int acknowledge(struct bench *b, struct call *call)
 {
 	name_user(b, call, 0);
 	/* a little further each time */
-	call->ack = (struct imgo_store_ack){
-		.user = imgo_str(call->names[0]), .id = {1, ++b->next[call->partition]}};
-	call->acks = (struct imgo_store_ack_many){
-		.epoch = 1, .partition = call->partition, .items = &call->ack, .nitems = 1};
+	call->ack = (struct imgo_store_ack){.user = imgo_str(call->names[0]), .id = {1, ++b->next[call->partition]}};
+	call->acks =
+		(struct imgo_store_ack_many){.epoch = 1, .partition = call->partition, .items = &call->ack, .nitems = 1};
 	return imgo_store_ack_many(b->store, &call->acks, ended, call);
 }
 
@@ -124,12 +121,10 @@ static double cpu_s(void)
 {
 	struct rusage u;
 	getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
-static void measure(
-	struct bench *b, const char *title, int mode, size_t batch, size_t ncalls, unsigned seconds)
+static void measure(struct bench *b, const char *title, int mode, size_t batch, size_t ncalls, unsigned seconds)
 {
 	uint64_t began_us;
 	b->title = title;

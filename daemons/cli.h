@@ -18,8 +18,7 @@ enum {
 
 /* What the command line said; NULL and false: nothing. */
 struct cli_args {
-	const char *token, *tcp, *websocket, *room, *count, *timeout, *user, *expire, *device, *key, *http,
-		*api_key;
+	const char *token, *tcp, *websocket, *room, *count, *timeout, *user, *expire, *device, *key, *http, *api_key;
 	bool all, json, qos0, v1;
 	const char *body; /* the one word that is no option */
 };
@@ -36,8 +35,7 @@ struct cli_http {
 	const char *api_key;         /* NULL: none */
 	const char *idempotency_key; /* NULL: none */
 };
-int cli_http_call(
-	const struct cli_http *http, const char *method, const char *target, const void *body, size_t len);
+int cli_http_call(const struct cli_http *http, const char *method, const char *target, const void *body, size_t len);
 
 /* Appends value, percent-encoded, to text (of `cap` bytes, NUL-terminated). False: no room. */
 bool cli_http_escape(char *text, size_t cap, const char *value);

@@ -91,11 +91,10 @@ static bool header(char *head, const char *name, const char *value)
 	return (size_t)snprintf(head + len, HEAD_MAX - len, "%s%s\r\n", name, value) < HEAD_MAX - len;
 }
 
-static bool make_head(
-	char *head, const struct cli_http *http, const char *method, const char *target, size_t len)
+static bool make_head(char *head, const struct cli_http *http, const char *method, const char *target, size_t len)
 {
-	int n = snprintf(head, HEAD_MAX, "%s %s HTTP/1.1\r\nConnection: close\r\nContent-Length: %zu\r\n",
-		method, target, len);
+	int n = snprintf(
+		head, HEAD_MAX, "%s %s HTTP/1.1\r\nConnection: close\r\nContent-Length: %zu\r\n", method, target, len);
 
 	if (n < 0 || n >= HEAD_MAX - 2 || !header(head, "Host: ", http->address) ||
 		!header(head, "Authorization: Bearer ", http->api_key) ||
@@ -169,8 +168,7 @@ static int judge(char *answer, size_t len)
 	return status / 100 == 2 ? CLI_OK : cli_fail(CLI_NO, "HTTP status %d", status);
 }
 
-int cli_http_call(
-	const struct cli_http *http, const char *method, const char *target, const void *body, size_t len)
+int cli_http_call(const struct cli_http *http, const char *method, const char *target, const void *body, size_t len)
 {
 	char head[HEAD_MAX], *answer = NULL;
 	size_t got = 0;

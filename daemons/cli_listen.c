@@ -114,8 +114,8 @@ static void on_message(struct imgo_client *client, const struct imgo_client_mess
 	struct listener *self = user;
 
 	if (message->kind == IMGO_CLIENT_CONTROL)
-		fprintf(stderr, "imgo-cli: the server says op %" PRId32 " %.*s\n", message->op,
-			(int)message->body.len, message->body.p ? message->body.p : "");
+		fprintf(stderr, "imgo-cli: the server says op %" PRId32 " %.*s\n", message->op, (int)message->body.len,
+			message->body.p ? message->body.p : "");
 	if (message->kind != IMGO_CLIENT_PUSH)
 		return;
 	if (self->args->json)

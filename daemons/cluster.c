@@ -41,8 +41,8 @@ const struct imgo_property daemon_memcached_table[] = {
 const struct imgo_property daemon_router_peers_table[] = {
 	{IMGO_PROPERTY("router.peers", STRING, struct imgo_registry_remote_options, routers, "127.0.0.1:7270", 0, 0,
 		"RPC addresses of all routers, host:port between commas; the same in every daemon.")},
-	{IMGO_PROPERTY("router.list-version", UINT, struct imgo_registry_remote_options, list_version, "1", 1, UINT32_MAX,
-		"Number of that list, raised with every change of it.")},
+	{IMGO_PROPERTY("router.list-version", UINT, struct imgo_registry_remote_options, list_version, "1", 1,
+		UINT32_MAX, "Number of that list, raised with every change of it.")},
 	{IMGO_PROPERTY("router.timeout", DURATION, struct imgo_registry_remote_options, timeout_ms, "1s", 10, 60000,
 		"Of one call.")},
 	{0},
@@ -59,8 +59,8 @@ int cluster_open(struct cluster *cluster, struct daemon *daemon, struct imgo_err
 	if (err == 0)
 		err = imgo_bus_new_kafka(&cluster->bus, daemon->loop, &cluster->kafka.options, error);
 	if (err == 0)
-		err = imgo_store_new_memcached(&cluster->store, daemon->loop, &cluster->stored.memcached, &cluster->stored.store,
-			error);
+		err = imgo_store_new_memcached(
+			&cluster->store, daemon->loop, &cluster->stored.memcached, &cluster->stored.store, error);
 	return err;
 }
 

@@ -30,9 +30,11 @@ struct cluster {
 	struct imgo_store *store;
 };
 #define CLUSTER_INIT \
-	{.kafka = {IMGO_BUS_KAFKA_OPTIONS_INIT}, \
+	{ \
+		.kafka = {IMGO_BUS_KAFKA_OPTIONS_INIT}, \
 		.stored = {IMGO_STORE_MEMCACHED_OPTIONS_INIT, IMGO_STORE_OPTIONS_INIT}, \
-		.routers = IMGO_REGISTRY_REMOTE_OPTIONS_INIT}
+		.routers = IMGO_REGISTRY_REMOTE_OPTIONS_INIT \
+	}
 
 int cluster_open(struct cluster *cluster, struct daemon *daemon, struct imgo_error *error);
 void cluster_close(struct cluster *cluster);

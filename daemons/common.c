@@ -13,10 +13,10 @@ static const char *const log_levels[] = {"none", "error", "warn", "info", "debug
 
 static const struct imgo_property common_table[] = {
 	{IMGO_PROPERTY("log.level", ENUM, struct daemon_config, log_level, "info", 0, 0,
-		"What is logged, one logfmt line an event, on standard error."),
+		 "What is logged, one logfmt line an event, on standard error."),
 		.values = log_levels},
 	{IMGO_PROPERTY("rpc.secret", STRING, struct daemon_config, secret, NULL, 1, 256,
-		"Shared by all daemons of a cluster. Without one, RPC is spoken on loopback addresses only."),
+		 "Shared by all daemons of a cluster. Without one, RPC is spoken on loopback addresses only."),
 		.flags = IMGO_PROPERTY_SECRET},
 	{IMGO_PROPERTY("stop.deadline", DURATION, struct daemon_config, stop_ms, "5s", 0, 3600000,
 		"How long a stop may take to finish what is in flight.")},
@@ -24,8 +24,8 @@ static const struct imgo_property common_table[] = {
 };
 
 const struct imgo_property daemon_hub_table[] = {
-	{IMGO_PROPERTY("hub.handshake-timeout", DURATION, struct imgo_hub_options, handshake_timeout_ms, "5s", 100, 600000,
-		"From accepting a connection to its login, absolute.")},
+	{IMGO_PROPERTY("hub.handshake-timeout", DURATION, struct imgo_hub_options, handshake_timeout_ms, "5s", 100,
+		600000, "From accepting a connection to its login, absolute.")},
 	{IMGO_PROPERTY("hub.heartbeat-timeout", DURATION, struct imgo_hub_options, heartbeat_timeout_ms, "300s", 1000,
 		86400000, "A client that sends no heartbeat for so long is closed.")},
 	{IMGO_PROPERTY("hub.body-max-bytes", SIZE, struct imgo_hub_options, body_max_bytes, "4k", 512, 1048576,
@@ -34,8 +34,8 @@ const struct imgo_property daemon_hub_table[] = {
 		1073741824, "What may wait for one slow client; beyond it the client is closed.")},
 	{IMGO_PROPERTY("hub.connections-max", UINT, struct imgo_hub_options, connections_max, "0", 0, UINT32_MAX,
 		"Connections at most; 0: what the descriptor limit allows.")},
-	{IMGO_PROPERTY("hub.unauthenticated-max", UINT, struct imgo_hub_options, unauthenticated_max, "10000", 1, UINT32_MAX,
-		"Connections that have not logged in yet; at the cap accepting pauses.")},
+	{IMGO_PROPERTY("hub.unauthenticated-max", UINT, struct imgo_hub_options, unauthenticated_max, "10000", 1,
+		UINT32_MAX, "Connections that have not logged in yet; at the cap accepting pauses.")},
 	{IMGO_PROPERTY("hub.rooms-max", UINT, struct imgo_hub_options, rooms_max, "16", 1, 64, "Rooms of one connection.")},
 	{IMGO_PROPERTY("hub.packets-per-second-max", UINT, struct imgo_hub_options, packets_per_second_max, "100", 0,
 		1000000, "Of one client, averaged over some seconds; 0: no limit.")},
@@ -134,7 +134,8 @@ void daemon_run(struct daemon *daemon, void (*stop)(void *user), void *user)
 	signal(SIGPIPE, SIG_IGN);
 	imgo_loop_on_signal(daemon->loop, SIGTERM, on_signal, daemon);
 	imgo_loop_on_signal(daemon->loop, SIGINT, on_signal, daemon);
-	imgo_log_event(daemon->log, IMGO_LOG_INFO, daemon->program, "started", "version=%s pid=%d", imgo_version(), getpid());
+	imgo_log_event(
+		daemon->log, IMGO_LOG_INFO, daemon->program, "started", "version=%s pid=%d", imgo_version(), getpid());
 	imgo_loop_run(daemon->loop);
 	imgo_log_event(daemon->log, IMGO_LOG_INFO, daemon->program, "stopped", NULL);
 }

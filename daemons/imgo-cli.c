@@ -155,8 +155,8 @@ static int verb_token(const struct cli_args *args)
 	for (size_t i = 0; i < sizeof bytes; i++)
 		snprintf(random + 2 * i, 3, "%02x", bytes[i]);
 	if (!add(form, "uid", args->user) || !add(form, "token", args->token ? args->token : random) ||
-		!add(form, "expire", args->expire ? args->expire : "86400") ||
-		!add(form, "device", args->device) || !add(form, "rooms", args->room))
+		!add(form, "expire", args->expire ? args->expire : "86400") || !add(form, "device", args->device) ||
+		!add(form, "rooms", args->room))
 		return cli_fail(CLI_USAGE, "too long");
 	code = cli_http_call(&http, "POST", "/1/admin/token/new", form, strlen(form));
 	if (code == CLI_OK && !args->token)

@@ -21,14 +21,14 @@ static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("logic.store-http", STRING, struct logic_config, http.store_listen, "127.0.0.1:8099", 0, 0,
 		"Address at which the original's store answers /1/msg/get.")},
 	{IMGO_PROPERTY("api.key", STRING, struct logic_config, http.api_key, NULL, 8, 256,
-		"Required of every call as \"Authorization: Bearer KEY\"."),
+		 "Required of every call as \"Authorization: Bearer KEY\"."),
 		.flags = IMGO_PROPERTY_SECRET},
 	{IMGO_PROPERTY("api.body-max-bytes", SIZE, struct logic_config, http.body_max_bytes, "1m", 1024, 16777216,
 		"Largest body of a request.")},
 	{IMGO_PROPERTY("api.connections-max", UINT, struct logic_config, http.connections_max, "4096", 1, 1000000,
 		"Connections at most.")},
-	{IMGO_PROPERTY("api.request-timeout", DURATION, struct logic_config, http.request_timeout_ms, "10s", 100, 600000,
-		"From a request's first byte to its last, absolute.")},
+	{IMGO_PROPERTY("api.request-timeout", DURATION, struct logic_config, http.request_timeout_ms, "10s", 100,
+		600000, "From a request's first byte to its last, absolute.")},
 	{IMGO_PROPERTY("push.body-max-bytes", SIZE, struct logic_config, push.body_max_bytes, "256k", 1, IMGO_BODY_MAX,
 		"Largest message.")},
 	{IMGO_PROPERTY("push.users-max", UINT, struct logic_config, push.users_max, "10000", 1, 1000000,
@@ -38,7 +38,7 @@ static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("user.sessions-max", UINT, struct logic_config, push.sessions_max, "16", 0, 64,
 		"Sessions of one user at the same time; 0: no maximum.")},
 	{IMGO_PROPERTY("user.sessions-policy", ENUM, struct logic_config, sessions_policy, "replace", 0, 0,
-		"At the maximum: the oldest session goes, or the new one is refused."),
+		 "At the maximum: the oldest session goes, or the new one is refused."),
 		.values = policies},
 	{0},
 };
@@ -80,7 +80,8 @@ int main(int argc, char **argv)
 	struct imgo_config_set sets[] = {{table, &config}, {daemon_kafka_table, &logic.cluster.kafka},
 		{daemon_memcached_table, &logic.cluster.stored}, {daemon_router_peers_table, &logic.cluster.routers}};
 	struct imgo_error error = {0};
-	int code = daemon_start(&logic.daemon, "imgo-logic", "the push API, and logins for the comets", sets, 4, argc, argv);
+	int code =
+		daemon_start(&logic.daemon, "imgo-logic", "the push API, and logins for the comets", sets, 4, argc, argv);
 
 	if (code != DAEMON_RUN)
 		return code;

@@ -21,25 +21,26 @@ struct standalone {
 	struct imgo_node *running;
 };
 
-static const char *const policies[] = {"replace", "refuse", NULL};      /* enum imgo_sessions_policy */
+static const char *const policies[] = {"replace", "refuse", NULL};          /* enum imgo_sessions_policy */
 static const char *const v1_acks[] = {"tcp", "written", "heartbeat", NULL}; /* enum imgo_v1_ack */
 
 static const struct imgo_property table[] = {
-	{IMGO_PROPERTY("comet.id", UINT, struct standalone, edge.comet, "1", 1, INT32_MAX, "Number of the comet: imgo's Server.")},
+	{IMGO_PROPERTY("comet.id", UINT, struct standalone, edge.comet, "1", 1, INT32_MAX,
+		"Number of the comet: imgo's Server.")},
 	{IMGO_PROPERTY("comet.tcp", STRING, struct standalone, edge.tcp, "0.0.0.0:8080", 0, 0, "Address for TCP clients.")},
 	{IMGO_PROPERTY("comet.websocket", STRING, struct standalone, edge.websocket, "0.0.0.0:8090", 0, 0,
 		"Address for WebSocket clients.")},
 	{IMGO_PROPERTY("comet.compare", DURATION, struct standalone, edge.compare_ms, "10s", 0, 600000,
 		"Each session is compared with its user's log this often; 0: never (for tests).")},
 	{IMGO_PROPERTY("v1.ack", ENUM, struct standalone, v1_ack, "tcp", 0, 0,
-		"When a message counts as received by a client of version 1."),
+		 "When a message counts as received by a client of version 1."),
 		.values = v1_acks},
 	{IMGO_PROPERTY("logic.http", STRING, struct standalone, http.listen, "127.0.0.1:7172", 0, 0,
 		"Address of the push API; on any but loopback api.key is required.")},
 	{IMGO_PROPERTY("logic.store-http", STRING, struct standalone, http.store_listen, "127.0.0.1:8099", 0, 0,
 		"Address at which the original's store answers /1/msg/get.")},
 	{IMGO_PROPERTY("api.key", STRING, struct standalone, http.api_key, NULL, 8, 256,
-		"Required of every call as \"Authorization: Bearer KEY\"."),
+		 "Required of every call as \"Authorization: Bearer KEY\"."),
 		.flags = IMGO_PROPERTY_SECRET},
 	{IMGO_PROPERTY("api.body-max-bytes", SIZE, struct standalone, http.body_max_bytes, "1m", 1024, 16777216,
 		"Largest body of a request.")},
@@ -49,7 +50,7 @@ static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("user.sessions-max", UINT, struct standalone, push.sessions_max, "16", 0, 64,
 		"Sessions of one user at the same time; 0: no maximum.")},
 	{IMGO_PROPERTY("user.sessions-policy", ENUM, struct standalone, sessions_policy, "replace", 0, 0,
-		"At the maximum: the oldest session goes, or the new one is refused."),
+		 "At the maximum: the oldest session goes, or the new one is refused."),
 		.values = policies},
 	{IMGO_PROPERTY("room.batch-max", UINT, struct standalone, dispatch.room_batch_max, "0", 0, 10000,
 		"Goim's way of batching room messages; 0: at once.")},

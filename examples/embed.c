@@ -39,8 +39,8 @@ static void on_auth(struct imgo_hub *hub, struct imgo_conn conn, const struct im
 		imgo_hub_auth_refuse(hub, conn, IMGO_CLOSE_TRY_LATER); /* a name that is too long, say */
 }
 
-static void on_close(struct imgo_hub *hub, struct imgo_conn conn, void *data,
-	const struct imgo_hub_closed *closed, void *user)
+static void on_close(
+	struct imgo_hub *hub, struct imgo_conn conn, void *data, const struct imgo_hub_closed *closed, void *user)
 {
 	(void)hub, (void)conn, (void)data, (void)user;
 	printf("a client has gone, reason %d\n", closed->why);
@@ -83,8 +83,7 @@ int main(int argc, char **argv)
 	if (r == 0)
 		r = imgo_hub_listen(hub, argc > 1 ? argv[1] : "127.0.0.1:8080", IMGO_HUB_TCP, NULL, &error);
 	if (r == 0)
-		r = imgo_hub_listen(
-			hub, argc > 2 ? argv[2] : "127.0.0.1:8090", IMGO_HUB_WEBSOCKET, NULL, &error);
+		r = imgo_hub_listen(hub, argc > 2 ? argv[2] : "127.0.0.1:8090", IMGO_HUB_WEBSOCKET, NULL, &error);
 	if (r == 0) {
 		ev_timer_init(&timer, every_second, 1., 1.);
 		timer.data = hub;

@@ -18,13 +18,15 @@ struct imgo_bus_consumer;
 
 struct imgo_bus_memory_options {
 	size_t size;
-	uint32_t partitions;  /* of the users' topic (and tokens, cursors); default 64 */
+	uint32_t partitions;       /* of the users' topic (and tokens, cursors); default 64 */
 	uint32_t casts_partitions; /* default 8 */
-	uint64_t bytes_max;   /* of all records that wait for a consumer; beyond it produce says IMGO_ELIMIT; default 256 MiB */
-	uint64_t keep_ms;     /* done records are kept this long (a rebuild may want them), bytes_max permitting; default 24 h */
+	uint64_t bytes_max; /* of all records that wait for a consumer; beyond it produce says IMGO_ELIMIT; default 256 MiB */
+	uint64_t keep_ms; /* done records are kept this long (a rebuild may want them), bytes_max permitting; default 24 h */
 };
 #define IMGO_BUS_MEMORY_OPTIONS_INIT \
-	{sizeof(struct imgo_bus_memory_options), 64, 8, 256ull << 20, 24ull * 3600 * 1000}
+	{ \
+		sizeof(struct imgo_bus_memory_options), 64, 8, 256ull << 20, 24ull * 3600 * 1000 \
+	}
 
 /* In the process's memory, epoch = its start time in seconds: what is accepted but not yet appended to a store is gone
  * when the process dies. Offsets begin at the start's milliseconds within that second << 32, so that one that starts
@@ -35,20 +37,23 @@ IMGO_API int imgo_bus_new_memory(struct imgo_bus **out, struct imgo_loop *loop,
 
 struct imgo_bus_kafka_options {
 	size_t size;
-	const char *brokers;  /* "host:port,…" */
-	const char *prefix;   /* of the topics' names; default "imgo": imgo-users-e1, imgo-casts, … */
-	uint32_t epoch;       /* default 1 */
-	uint32_t partitions;  /* default 64 */
+	const char *brokers;       /* "host:port,…" */
+	const char *prefix;        /* of the topics' names; default "imgo": imgo-users-e1, imgo-casts, … */
+	uint32_t epoch;            /* default 1 */
+	uint32_t partitions;       /* default 64 */
 	uint32_t casts_partitions; /* default 8 */
-	int replication;      /* of topics that are made; default -1: the broker's default */
-	uint64_t ttl_ms;      /* the users' topic must keep at least this long; default 24 h */
-	unsigned timeout_ms;  /* a produce ends by then, one way or the other; default 10,000 */
-	unsigned queue_max;   /* records waiting for their ack; beyond it IMGO_ELIMIT; default 100,000 */
-	size_t queue_bytes_max; /* default 64 MiB */
-	unsigned session_ms;  /* of a consumer; default 6,000 */
+	int replication;           /* of topics that are made; default -1: the broker's default */
+	uint64_t ttl_ms;           /* the users' topic must keep at least this long; default 24 h */
+	unsigned timeout_ms;       /* a produce ends by then, one way or the other; default 10,000 */
+	unsigned queue_max;        /* records waiting for their ack; beyond it IMGO_ELIMIT; default 100,000 */
+	size_t queue_bytes_max;    /* default 64 MiB */
+	unsigned session_ms;       /* of a consumer; default 6,000 */
 };
 #define IMGO_BUS_KAFKA_OPTIONS_INIT \
-	{sizeof(struct imgo_bus_kafka_options), NULL, "imgo", 1, 64, 8, -1, 24ull * 3600 * 1000, 10000, 100000, 64u << 20, 6000}
+	{ \
+		sizeof(struct imgo_bus_kafka_options), NULL, "imgo", 1, 64, 8, -1, 24ull * 3600 * 1000, 10000, 100000, \
+			64u << 20, 6000 \
+	}
 
 /* Apache Kafka through librdkafka: idempotent producer, acks=all. Does not wait for the broker: ready() tells. Topics are
  * made or checked in the background, again until it works. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
@@ -65,8 +70,8 @@ IMGO_API void imgo_bus_free(struct imgo_bus *bus);
 IMGO_API uint32_t imgo_bus_epoch(struct imgo_bus *bus);
 IMGO_API uint32_t imgo_bus_partitions(struct imgo_bus *bus, enum imgo_topic topic);
 IMGO_API bool imgo_bus_ready(struct imgo_bus *bus);
-IMGO_API int imgo_bus_produce_many(struct imgo_bus *bus, enum imgo_topic topic, struct imgo_bus_record *records, size_t n,
-	imgo_bus_produce_cb *cb, void *user);
+IMGO_API int imgo_bus_produce_many(struct imgo_bus *bus, enum imgo_topic topic, struct imgo_bus_record *records,
+	size_t n, imgo_bus_produce_cb *cb, void *user);
 IMGO_API int imgo_bus_query(struct imgo_bus *bus, enum imgo_topic topic, uint32_t partition, uint64_t since_ms,
 	imgo_bus_query_cb *cb, void *user);
 

@@ -56,7 +56,7 @@ enum imgo_client_state {
 enum imgo_client_kind {
 	IMGO_CLIENT_PUSH = 0, /* somebody's message: seq 0 */
 	IMGO_CLIENT_ANSWER,   /* to an imgo_client_send: with its seq */
-	IMGO_CLIENT_CONTROL,  /* version 2: op 24 (gap), 25 (reconnect), 26 (kick); the client acts on the last two itself */
+	IMGO_CLIENT_CONTROL, /* version 2: op 24 (gap), 25 (reconnect), 26 (kick); the client acts on the last two itself */
 };
 
 /* What came. The body lives until the callback returns. */
@@ -98,25 +98,27 @@ struct imgo_client_ops {
 
 struct imgo_client_options {
 	size_t size;
-	const char *address;            /* "host:port": a numeric host, or localhost; mandatory */
+	const char *address; /* "host:port": a numeric host, or localhost; mandatory */
 	enum imgo_client_transport transport;
-	const char *token;              /* 1 .. IMGO_TOKEN_MAX bytes, UTF-8 for WebSocket; mandatory */
-	uint16_t ver;                   /* asked for: 1 (default) or 2; the server may grant 1 */
-	const char *device;             /* version 2; NULL: none */
-	const char *room;               /* entered (op 12) after each login; NULL: none, or those of the token */
-	const char *path;               /* WebSocket; default "/sub" */
-	bool manual_ack;                /* version 2: you call imgo_client_ack */
-	uint64_t heartbeat_ms;          /* at most this long between two, and at least 3/4 of it, by chance; default 30,000 */
-	uint64_t heartbeat_timeout_ms;  /* something must come within this after a heartbeat; default 10,000 */
-	uint64_t login_timeout_ms;      /* of an attempt, from connect to the answer, absolute; default 10,000 */
-	uint64_t retry_min_ms;          /* default 250 */
-	uint64_t retry_max_ms;          /* default 30,000; 0: no second attempt */
-	size_t packet_max_bytes;        /* of a packet, or of a WebSocket message (a batch is one); default 16 MiB */
-	size_t send_queue_max_bytes;    /* what the socket does not take; default 1 MiB */
+	const char *token;     /* 1 .. IMGO_TOKEN_MAX bytes, UTF-8 for WebSocket; mandatory */
+	uint16_t ver;          /* asked for: 1 (default) or 2; the server may grant 1 */
+	const char *device;    /* version 2; NULL: none */
+	const char *room;      /* entered (op 12) after each login; NULL: none, or those of the token */
+	const char *path;      /* WebSocket; default "/sub" */
+	bool manual_ack;       /* version 2: you call imgo_client_ack */
+	uint64_t heartbeat_ms; /* at most this long between two, and at least 3/4 of it, by chance; default 30,000 */
+	uint64_t heartbeat_timeout_ms; /* something must come within this after a heartbeat; default 10,000 */
+	uint64_t login_timeout_ms;     /* of an attempt, from connect to the answer, absolute; default 10,000 */
+	uint64_t retry_min_ms;         /* default 250 */
+	uint64_t retry_max_ms;         /* default 30,000; 0: no second attempt */
+	size_t packet_max_bytes;       /* of a packet, or of a WebSocket message (a batch is one); default 16 MiB */
+	size_t send_queue_max_bytes;   /* what the socket does not take; default 1 MiB */
 };
 #define IMGO_CLIENT_OPTIONS_INIT \
-	{sizeof(struct imgo_client_options), NULL, IMGO_CLIENT_TCP, NULL, 1, NULL, NULL, "/sub", false, 30000, 10000, 10000, \
-		250, 30000, 16u << 20, 1u << 20}
+	{ \
+		sizeof(struct imgo_client_options), NULL, IMGO_CLIENT_TCP, NULL, 1, NULL, NULL, "/sub", false, 30000, \
+			10000, 10000, 250, 30000, 16u << 20, 1u << 20 \
+	}
 
 /* *out is the caller's. ops and options are copied, their strings too. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
 IMGO_API int imgo_client_new(struct imgo_client **out, struct imgo_loop *loop, const struct imgo_client_ops *ops,

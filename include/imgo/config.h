@@ -83,7 +83,10 @@ struct imgo_config_options {
 	const char *file;       /* read when it exists and no other is named; NULL: none */
 	const char *env_prefix; /* NULL: "IMGO_"; "": the environment is not read */
 };
-#define IMGO_CONFIG_OPTIONS_INIT {sizeof(struct imgo_config_options), NULL, NULL, NULL, NULL}
+#define IMGO_CONFIG_OPTIONS_INIT \
+	{ \
+		sizeof(struct imgo_config_options), NULL, NULL, NULL, NULL \
+	}
 
 /* What the command line asks the program to do. All but RUN: print imgo_config_text and exit. */
 enum imgo_config_verb {

@@ -24,10 +24,10 @@ struct imgo_dispatch_options {
 	struct imgo_registry *registry;
 	struct imgo_store *store;
 	struct imgo_bus *bus;
-	struct imgo_edge *edge;  /* the comet in this process, borrowed; NULL: none */
-	const char *secret;      /* of the comets' RPC; NULL: none */
-	const char *group;       /* default "imgo-job" */
-	uint64_t ttl_ms;         /* of the store: how far back a rebuild goes; default 24 h */
+	struct imgo_edge *edge;   /* the comet in this process, borrowed; NULL: none */
+	const char *secret;       /* of the comets' RPC; NULL: none */
+	const char *group;        /* default "imgo-job" */
+	uint64_t ttl_ms;          /* of the store: how far back a rebuild goes; default 24 h */
 	uint64_t cast_age_max_ms; /* room and broadcast messages older than that are dropped; default 10,000 */
 	/* Room messages go out at once while a comet is idle and are coalesced while a batch is in flight to it. These two
 	 * set goim's way instead: wait for batch_max messages or batch_ms. 0: off. */
@@ -36,15 +36,18 @@ struct imgo_dispatch_options {
 	const char *poison_path; /* records that cannot be decoded are appended to this file; NULL: only counted */
 };
 #define IMGO_DISPATCH_OPTIONS_INIT \
-	{sizeof(struct imgo_dispatch_options), NULL, NULL, NULL, NULL, NULL, "imgo-job", 24ull * 3600 * 1000, 10000, 0, 0, NULL}
+	{ \
+		sizeof(struct imgo_dispatch_options), NULL, NULL, NULL, NULL, NULL, "imgo-job", 24ull * 3600 * 1000, \
+			10000, 0, 0, NULL \
+	}
 
 /* Errors: IMGO_EINVAL, IMGO_EIO (poison_path), IMGO_ENOMEM. */
 IMGO_API int imgo_dispatch_new(struct imgo_dispatch **out, struct imgo_loop *loop,
 	const struct imgo_dispatch_options *options, struct imgo_error *error);
 
 /* Ends politely: finishes what is in flight, commits, leaves the group; done(user) runs then or after deadline_ms. */
-IMGO_API void imgo_dispatch_stop(struct imgo_dispatch *dispatch, uint64_t deadline_ms, void (*done)(void *user),
-	void *user);
+IMGO_API void imgo_dispatch_stop(
+	struct imgo_dispatch *dispatch, uint64_t deadline_ms, void (*done)(void *user), void *user);
 IMGO_API void imgo_dispatch_free(struct imgo_dispatch *dispatch);
 
 /* Partitions of the users' topic it has, and how many of those wait for the store or are being rebuilt. */

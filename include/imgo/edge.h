@@ -17,33 +17,35 @@ struct imgo_push;
 
 /* When a message counts as received by a version 1 client, who cannot say so (DESIGN.md §3). */
 enum imgo_v1_ack {
-	IMGO_V1_ACK_TCP = 0, /* its TCP has the bytes, and after that came a packet, an orderly FIN, or a second */
-	IMGO_V1_ACK_WRITTEN, /* it was written to the socket */
+	IMGO_V1_ACK_TCP = 0,   /* its TCP has the bytes, and after that came a packet, an orderly FIN, or a second */
+	IMGO_V1_ACK_WRITTEN,   /* it was written to the socket */
 	IMGO_V1_ACK_HEARTBEAT, /* its TCP has the bytes, and after that came a heartbeat */
 };
 
 struct imgo_edge_options {
 	size_t size;
-	uint32_t comet;             /* comet.id, positive, unique among the comets */
-	const char *tcp;            /* "0.0.0.0:8080", NULL: none */
-	const char *websocket;      /* "0.0.0.0:8090", NULL: none */
-	const char *rpc;            /* where jobs and logics reach it: "127.0.0.1:8092"; NULL: only in this process */
-	const char *rpc_advertise;  /* the address that others are told; NULL: that of rpc */
-	const char *secret;         /* of RPC, both ways; NULL: none, loopback only */
-	const char *logics;         /* RPC addresses of logics, comma-separated; or ... */
-	struct imgo_push *push;     /* ... the logic in this process, borrowed. One of the two. */
-	uint64_t lease_ms;          /* default 10,000 */
-	uint64_t compare_ms;        /* each session is compared with its log this often; default 10,000; 0: never (tests) */
+	uint32_t comet;            /* comet.id, positive, unique among the comets */
+	const char *tcp;           /* "0.0.0.0:8080", NULL: none */
+	const char *websocket;     /* "0.0.0.0:8090", NULL: none */
+	const char *rpc;           /* where jobs and logics reach it: "127.0.0.1:8092"; NULL: only in this process */
+	const char *rpc_advertise; /* the address that others are told; NULL: that of rpc */
+	const char *secret;        /* of RPC, both ways; NULL: none, loopback only */
+	const char *logics;        /* RPC addresses of logics, comma-separated; or ... */
+	struct imgo_push *push;    /* ... the logic in this process, borrowed. One of the two. */
+	uint64_t lease_ms;         /* default 10,000 */
+	uint64_t compare_ms; /* each session is compared with its log this often; default 10,000; 0: never (tests) */
 	enum imgo_v1_ack v1_ack;
-	uint32_t read_bytes_max;    /* of one read of a log; default 64 KiB */
+	uint32_t read_bytes_max;            /* of one read of a log; default 64 KiB */
 	const struct imgo_hub_options *hub; /* NULL: the defaults */
 	/* A newer incarnation of this comet lives: clients are closed already, stop the process. Optional. */
 	void (*on_superseded)(struct imgo_edge *edge, void *user);
 	void *user;
 };
 #define IMGO_EDGE_OPTIONS_INIT \
-	{sizeof(struct imgo_edge_options), 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 10000, 10000, IMGO_V1_ACK_TCP, \
-		64 * 1024, NULL, NULL, NULL}
+	{ \
+		sizeof(struct imgo_edge_options), 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 10000, 10000, \
+			IMGO_V1_ACK_TCP, 64 * 1024, NULL, NULL, NULL \
+	}
 
 /* Listens when it returns; logins succeed as soon as a logic is reached. Errors: IMGO_EINVAL, IMGO_EIO (address in use:
  * the text says which), IMGO_ENOMEM. */

@@ -18,9 +18,9 @@
 extern "C" {
 #endif
 
-#define IMGO_ENVELOPE_VERSION 1
-#define IMGO_ENVELOPE_TARGETS_MAX 16384   /* users of one record */
-#define IMGO_ENVELOPE_SESSIONS_MAX 64     /* of one user */
+#define IMGO_ENVELOPE_VERSION      1
+#define IMGO_ENVELOPE_TARGETS_MAX  16384 /* users of one record */
+#define IMGO_ENVELOPE_SESSIONS_MAX 64    /* of one user */
 
 enum imgo_envelope_kind {
 	IMGO_ENVELOPE_USERS = 1,     /* logged push to users of one partition (topic users) */

@@ -20,23 +20,23 @@ extern "C" {
 
 enum imgo_err {
 	IMGO_OK = 0,
-	IMGO_ENOMEM = -1,       /* out of memory, or a soft cap on memory was reached */
-	IMGO_EINVAL = -2,       /* an argument, a configuration value or a request is malformed */
-	IMGO_ELIMIT = -3,       /* a configured limit (count, bytes, queue) is reached: try less, or later */
-	IMGO_ENOTFOUND = -4,    /* the thing asked for surely does not exist */
-	IMGO_EEXISTS = -5,      /* the thing to make exists already */
-	IMGO_ETIMEDOUT = -6,    /* the deadline passed; whether it was done is unknown */
-	IMGO_ECANCELED = -7,    /* the object was torn down first; whether it was done is unknown */
-	IMGO_ECLOSED = -8,      /* the connection or object is closed */
-	IMGO_EIO = -9,          /* the system reported an error in reading, writing or syncing */
-	IMGO_EPROTO = -10,      /* the peer broke the protocol */
-	IMGO_EDENIED = -11,     /* authentication failed: surely a bad token, key or secret */
+	IMGO_ENOMEM = -1,        /* out of memory, or a soft cap on memory was reached */
+	IMGO_EINVAL = -2,        /* an argument, a configuration value or a request is malformed */
+	IMGO_ELIMIT = -3,        /* a configured limit (count, bytes, queue) is reached: try less, or later */
+	IMGO_ENOTFOUND = -4,     /* the thing asked for surely does not exist */
+	IMGO_EEXISTS = -5,       /* the thing to make exists already */
+	IMGO_ETIMEDOUT = -6,     /* the deadline passed; whether it was done is unknown */
+	IMGO_ECANCELED = -7,     /* the object was torn down first; whether it was done is unknown */
+	IMGO_ECLOSED = -8,       /* the connection or object is closed */
+	IMGO_EIO = -9,           /* the system reported an error in reading, writing or syncing */
+	IMGO_EPROTO = -10,       /* the peer broke the protocol */
+	IMGO_EDENIED = -11,      /* authentication failed: surely a bad token, key or secret */
 	IMGO_EUNAVAILABLE = -12, /* the other part is down or cannot be reached: try again later */
-	IMGO_EREBUILDING = -13, /* the store has forgotten and is being rebuilt: try again later */
-	IMGO_ESTALE = -14,      /* a handle, lease or token that is no longer the newest */
-	IMGO_EFULL = -15,       /* disk, map or memory of a store is full */
-	IMGO_ENOTSUP = -16,     /* this backend or build cannot do it */
-	IMGO_EVERSION = -17,    /* the peer or the stored data has a version we do not speak */
+	IMGO_EREBUILDING = -13,  /* the store has forgotten and is being rebuilt: try again later */
+	IMGO_ESTALE = -14,       /* a handle, lease or token that is no longer the newest */
+	IMGO_EFULL = -15,        /* disk, map or memory of a store is full */
+	IMGO_ENOTSUP = -16,      /* this backend or build cannot do it */
+	IMGO_EVERSION = -17,     /* the peer or the stored data has a version we do not speak */
 };
 
 /* A sentence for a person, filled by constructors that fail. Owned by the caller; may be NULL everywhere. */

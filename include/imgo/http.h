@@ -19,10 +19,10 @@ extern "C" {
 struct imgo_http;
 
 struct imgo_http_options {
-	size_t size; /* no maximum or time-out below may be 0 unless it says so */
-	struct imgo_push *push;      /* borrowed, mandatory */
-	const char *listen;          /* the API; default "127.0.0.1:7172" */
-	const char *store_listen;    /* the original's store port: /1/msg/get; NULL: none; default "127.0.0.1:8099" */
+	size_t size;              /* no maximum or time-out below may be 0 unless it says so */
+	struct imgo_push *push;   /* borrowed, mandatory */
+	const char *listen;       /* the API; default "127.0.0.1:7172" */
+	const char *store_listen; /* the original's store port: /1/msg/get; NULL: none; default "127.0.0.1:8099" */
 	/* Required as "Authorization: Bearer <key>" in every call when it is set, compared in constant time. Without one only
 	 * loopback addresses are accepted (IMGO_EINVAL otherwise). */
 	const char *api_key;
@@ -35,7 +35,10 @@ struct imgo_http_options {
 	void *reserved;
 };
 #define IMGO_HTTP_OPTIONS_INIT \
-	{sizeof(struct imgo_http_options), NULL, "127.0.0.1:7172", "127.0.0.1:8099", NULL, 4096, 64, 0, 10000, 60000, 1024 * 1024, NULL}
+	{ \
+		sizeof(struct imgo_http_options), NULL, "127.0.0.1:7172", "127.0.0.1:8099", NULL, 4096, 64, 0, 10000, \
+			60000, 1024 * 1024, NULL \
+	}
 
 /* Listens when it returns. Errors: IMGO_EINVAL (an address that is not loopback without a key), IMGO_EIO, IMGO_ENOMEM. */
 IMGO_API int imgo_http_new(struct imgo_http **out, struct imgo_loop *loop, const struct imgo_http_options *options,

@@ -60,45 +60,48 @@ enum imgo_hub_kind {
 /* Why a connection ended, and what its peer is told (WebSocket close code in brackets; on TCP it is just closed). */
 enum imgo_close {
 	IMGO_CLOSE_NONE = 0,
-	IMGO_CLOSE_PEER,        /* it sent FIN or a close frame */
-	IMGO_CLOSE_RESET,       /* its TCP reset the connection, or another socket error */
-	IMGO_CLOSE_PROTOCOL,    /* it broke the protocol [1002, 1007] */
-	IMGO_CLOSE_TOO_BIG,     /* a frame or body over the limit [1009] */
-	IMGO_CLOSE_HANDSHAKE,   /* not logged in within handshake_timeout_ms [1008] */
-	IMGO_CLOSE_HEARTBEAT,   /* no heartbeat within heartbeat_timeout_ms [1001] */
-	IMGO_CLOSE_SLOW,        /* its write queue is over the limit [4008] */
-	IMGO_CLOSE_DENIED,      /* bad token [4001] */
-	IMGO_CLOSE_TRY_LATER,   /* cannot be decided now: come again [1013] */
-	IMGO_CLOSE_REPLACED,    /* a newer session took its place [4009] */
-	IMGO_CLOSE_KICKED,      /* by the application [4003] */
-	IMGO_CLOSE_FLOOD,       /* too many packets or rooms [1008] */
-	IMGO_CLOSE_SHUTDOWN,    /* the hub goes away [1001] */
+	IMGO_CLOSE_PEER,      /* it sent FIN or a close frame */
+	IMGO_CLOSE_RESET,     /* its TCP reset the connection, or another socket error */
+	IMGO_CLOSE_PROTOCOL,  /* it broke the protocol [1002, 1007] */
+	IMGO_CLOSE_TOO_BIG,   /* a frame or body over the limit [1009] */
+	IMGO_CLOSE_HANDSHAKE, /* not logged in within handshake_timeout_ms [1008] */
+	IMGO_CLOSE_HEARTBEAT, /* no heartbeat within heartbeat_timeout_ms [1001] */
+	IMGO_CLOSE_SLOW,      /* its write queue is over the limit [4008] */
+	IMGO_CLOSE_DENIED,    /* bad token [4001] */
+	IMGO_CLOSE_TRY_LATER, /* cannot be decided now: come again [1013] */
+	IMGO_CLOSE_REPLACED,  /* a newer session took its place [4009] */
+	IMGO_CLOSE_KICKED,    /* by the application [4003] */
+	IMGO_CLOSE_FLOOD,     /* too many packets or rooms [1008] */
+	IMGO_CLOSE_SHUTDOWN,  /* the hub goes away [1001] */
 };
 
 /* A login. Strings live until the callback returns. */
 struct imgo_hub_auth {
-	struct imgo_str token;  /* bytes as sent, outer quotes stripped; at most IMGO_TOKEN_MAX */
-	struct imgo_str device; /* version 2; else "" */
-	uint16_t ver;           /* asked for: 1 or 2 */
+	struct imgo_str token;        /* bytes as sent, outer quotes stripped; at most IMGO_TOKEN_MAX */
+	struct imgo_str device;       /* version 2; else "" */
+	uint16_t ver;                 /* asked for: 1 or 2 */
 	const struct imgo_str *rooms; /* version 2: asked for in the login */
 	size_t nrooms;
 	bool has_resume;
 	struct imgo_id resume;
 	enum imgo_hub_kind kind;
-	struct imgo_str peer;   /* "address:port" */
+	struct imgo_str peer; /* "address:port" */
 };
 
 /* What a login is granted. */
 struct imgo_hub_grant {
 	size_t size;
-	struct imgo_str user;      /* 1 .. IMGO_USER_MAX bytes, copied */
-	void *data;                /* yours: imgo_hub_data */
+	struct imgo_str user;         /* 1 .. IMGO_USER_MAX bytes, copied */
+	void *data;                   /* yours: imgo_hub_data */
 	const struct imgo_str *rooms; /* joined before anything is sent; copied */
 	size_t nrooms;
-	struct imgo_str reply;     /* body of the reply (op 8); empty for version 1 */
-	uint16_t ver;              /* granted: 1 (default) or 2 */
+	struct imgo_str reply; /* body of the reply (op 8); empty for version 1 */
+	uint16_t ver;          /* granted: 1 (default) or 2 */
 };
-#define IMGO_HUB_GRANT_INIT {sizeof(struct imgo_hub_grant), {NULL, 0}, NULL, NULL, 0, {NULL, 0}, 1}
+#define IMGO_HUB_GRANT_INIT \
+	{ \
+		sizeof(struct imgo_hub_grant), {NULL, 0}, NULL, NULL, 0, {NULL, 0}, 1 \
+	}
 
 /* A packet of a client that is logged in. The body lives until the callback returns. */
 struct imgo_hub_packet {
@@ -115,7 +118,7 @@ struct imgo_hub_closed {
 	/* The peer left by itself (IMGO_CLOSE_PEER): its FIN was read, after all that it sent, and no reset. After a
 	 * WebSocket close frame on_close waits for that, at most 5 s. */
 	bool orderly;
-	uint64_t queued;       /* as imgo_hub_position, at this moment */
+	uint64_t queued; /* as imgo_hub_position, at this moment */
 	uint64_t acknowledged;
 };
 
@@ -144,19 +147,21 @@ struct imgo_hub_ops {
 /* Limits. 0 where it says so; the property table of the daemons has the same names under "hub.". */
 struct imgo_hub_options {
 	size_t size;
-	uint64_t handshake_timeout_ms;    /* accept to auth_finish, absolute; default 5,000 */
-	uint64_t heartbeat_timeout_ms;    /* without op 2; default 300,000 */
-	size_t body_max_bytes;            /* of a client's packet; default 4,096 */
-	size_t write_queue_max_bytes;     /* of a connection; default 256 KiB */
-	uint32_t connections_max;         /* default 0: what the process's descriptor limit allows, less 64 */
-	uint32_t unauthenticated_max;     /* default 10,000; at the cap accepting pauses */
-	uint32_t rooms_max;               /* of a connection; default 16 (a version 2 login: at most 64) */
-	uint32_t packets_per_second_max;  /* of a client, averaged over some seconds; default 100; 0: none */
-	uint32_t walk_slice;              /* connections of a fan-out walked before other events get a turn; default 1,024 */
-	const char *origins;              /* WebSocket Origin allow-list, comma-separated; NULL: any */
+	uint64_t handshake_timeout_ms;   /* accept to auth_finish, absolute; default 5,000 */
+	uint64_t heartbeat_timeout_ms;   /* without op 2; default 300,000 */
+	size_t body_max_bytes;           /* of a client's packet; default 4,096 */
+	size_t write_queue_max_bytes;    /* of a connection; default 256 KiB */
+	uint32_t connections_max;        /* default 0: what the process's descriptor limit allows, less 64 */
+	uint32_t unauthenticated_max;    /* default 10,000; at the cap accepting pauses */
+	uint32_t rooms_max;              /* of a connection; default 16 (a version 2 login: at most 64) */
+	uint32_t packets_per_second_max; /* of a client, averaged over some seconds; default 100; 0: none */
+	uint32_t walk_slice; /* connections of a fan-out walked before other events get a turn; default 1,024 */
+	const char *origins; /* WebSocket Origin allow-list, comma-separated; NULL: any */
 };
 #define IMGO_HUB_OPTIONS_INIT \
-	{sizeof(struct imgo_hub_options), 5000, 300000, 4096, 256 * 1024, 0, 10000, 16, 100, 1024, NULL}
+	{ \
+		sizeof(struct imgo_hub_options), 5000, 300000, 4096, 256 * 1024, 0, 10000, 16, 100, 1024, NULL \
+	}
 
 /* *out is the caller's. ops and options are copied; options may be NULL. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
 IMGO_API int imgo_hub_new(struct imgo_hub **out, struct imgo_loop *loop, const struct imgo_hub_ops *ops, void *user,
@@ -167,8 +172,8 @@ IMGO_API void imgo_hub_free(struct imgo_hub *hub);
 
 /* Listens on "host:port" (port 0: any; *port, if not NULL, says which). Accept errors (EMFILE) pause accepting and are
  * counted; it resumes by itself. Errors: IMGO_EINVAL, IMGO_EIO (in use, not allowed), IMGO_ENOMEM. */
-IMGO_API int imgo_hub_listen(struct imgo_hub *hub, const char *address, enum imgo_hub_kind kind, int *port,
-	struct imgo_error *error);
+IMGO_API int imgo_hub_listen(
+	struct imgo_hub *hub, const char *address, enum imgo_hub_kind kind, int *port, struct imgo_error *error);
 
 /* Stops accepting; connections stay. */
 IMGO_API void imgo_hub_stop_listening(struct imgo_hub *hub);

@@ -34,7 +34,10 @@ struct imgo_loop_options {
 	struct imgo_log *log;     /* borrowed; NULL: silence */
 	struct imgo_stats *stats; /* borrowed; NULL: nothing is counted */
 };
-#define IMGO_LOOP_OPTIONS_INIT {sizeof(struct imgo_loop_options), NULL, NULL}
+#define IMGO_LOOP_OPTIONS_INIT \
+	{ \
+		sizeof(struct imgo_loop_options), NULL, NULL \
+	}
 
 /* Makes a loop of its own (libev, epoll). options may be NULL. *out is the caller's.
  * Errors: IMGO_ENOMEM, IMGO_EIO (no epoll or eventfd to be had). */
@@ -61,8 +64,8 @@ IMGO_API int imgo_loop_post(struct imgo_loop *loop, void (*fn)(void *user), void
 /* Runs fn(user) once on the loop's thread after delay_ms. *out may be NULL; otherwise the handle is for
  * imgo_loop_cancel, which must not be called after fn ran. Errors: IMGO_ENOMEM. */
 struct imgo_loop_timer;
-IMGO_API int imgo_loop_after(struct imgo_loop *loop, uint64_t delay_ms, void (*fn)(void *user), void *user,
-	struct imgo_loop_timer **out);
+IMGO_API int imgo_loop_after(
+	struct imgo_loop *loop, uint64_t delay_ms, void (*fn)(void *user), void *user, struct imgo_loop_timer **out);
 IMGO_API void imgo_loop_cancel(struct imgo_loop *loop, struct imgo_loop_timer *timer);
 
 /* Asks for fn(signo, user) on the loop's thread whenever the signal comes: the only way in which the library touches

@@ -18,8 +18,8 @@ extern "C" {
  * imgo_loop_run and imgo_loop_stop work too (they are ev_run and ev_break). options may be NULL.
  * Errors: IMGO_ENOMEM, IMGO_EIO.
  */
-IMGO_API int imgo_loop_from_ev(struct imgo_loop **out, struct ev_loop *ev, const struct imgo_loop_options *options,
-	struct imgo_error *error);
+IMGO_API int imgo_loop_from_ev(
+	struct imgo_loop **out, struct ev_loop *ev, const struct imgo_loop_options *options, struct imgo_error *error);
 
 #ifdef __cplusplus
 }

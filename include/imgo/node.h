@@ -21,8 +21,8 @@ struct imgo_node;
 
 struct imgo_node_options {
 	size_t size;
-	const char *store_path; /* directory of the LMDB store; NULL: the store is in memory */
-	const struct imgo_store_options *store; /* NULL: defaults */
+	const char *store_path;                    /* directory of the LMDB store; NULL: the store is in memory */
+	const struct imgo_store_options *store;    /* NULL: defaults */
 	const struct imgo_bus_memory_options *bus; /* NULL: defaults */
 	/* Templates: what they borrow (registry, store, bus, push, edge) is filled in by the node. NULL: defaults. */
 	const struct imgo_push_options *push;
@@ -30,7 +30,10 @@ struct imgo_node_options {
 	const struct imgo_edge_options *edge; /* NULL: TCP 8080, WebSocket 8090 on all interfaces */
 	const struct imgo_http_options *http; /* NULL: 127.0.0.1:7172 and 127.0.0.1:8099 */
 };
-#define IMGO_NODE_OPTIONS_INIT {sizeof(struct imgo_node_options), NULL, NULL, NULL, NULL, NULL, NULL, NULL}
+#define IMGO_NODE_OPTIONS_INIT \
+	{ \
+		sizeof(struct imgo_node_options), NULL, NULL, NULL, NULL, NULL, NULL, NULL \
+	}
 
 /* Listens when it returns. Errors: those of its parts; error says which. */
 IMGO_API int imgo_node_new(struct imgo_node **out, struct imgo_loop *loop, const struct imgo_node_options *options,

@@ -35,11 +35,13 @@ struct imgo_push_options {
 	unsigned lookup_ms;    /* how long a push waits for the router before it goes without an address; default 300 */
 	/* Where comets (in other processes) reach it by RPC: "127.0.0.1:7170"; NULL: nowhere. */
 	const char *rpc_listen;
-	const char *secret;    /* of RPC, both ways; NULL: none, loopback only */
+	const char *secret; /* of RPC, both ways; NULL: none, loopback only */
 };
 #define IMGO_PUSH_OPTIONS_INIT \
-	{sizeof(struct imgo_push_options), NULL, NULL, NULL, NULL, NULL, 16, IMGO_SESSIONS_REPLACE, 256 * 1024, 10000, \
-		65536, 300, NULL, NULL}
+	{ \
+		sizeof(struct imgo_push_options), NULL, NULL, NULL, NULL, NULL, 16, IMGO_SESSIONS_REPLACE, 256 * 1024, \
+			10000, 65536, 300, NULL, NULL \
+	}
 
 /* *out is the caller's. Errors: IMGO_EINVAL, IMGO_EIO (address), IMGO_ENOMEM. */
 IMGO_API int imgo_push_new(struct imgo_push **out, struct imgo_loop *loop, const struct imgo_push_options *options,
@@ -57,14 +59,16 @@ struct imgo_push_request {
 	enum imgo_push_target target;
 	const struct imgo_str *users; /* USERS; a user named twice gets one message */
 	size_t nusers;
-	struct imgo_str room;         /* ROOM */
-	int32_t op;                   /* IMGO_OP_PUSH */
+	struct imgo_str room; /* ROOM */
+	int32_t op;           /* IMGO_OP_PUSH */
 	struct imgo_str body;
-	struct imgo_str key;          /* Idempotency-Key of the caller, at most 255 bytes; empty: a random msgid */
-	bool qos0;                    /* USERS: at most once, to those online now; not logged */
+	struct imgo_str key; /* Idempotency-Key of the caller, at most 255 bytes; empty: a random msgid */
+	bool qos0;           /* USERS: at most once, to those online now; not logged */
 };
 #define IMGO_PUSH_REQUEST_INIT \
-	{sizeof(struct imgo_push_request), IMGO_PUSH_USERS, NULL, 0, {NULL, 0}, 5, {NULL, 0}, {NULL, 0}, false}
+	{ \
+		sizeof(struct imgo_push_request), IMGO_PUSH_USERS, NULL, 0, {NULL, 0}, 5, {NULL, 0}, {NULL, 0}, false \
+	}
 
 /*
  * 0: accepted, the bus has it: it reaches each device of each user at least once, in order, until TTL or limit pass

@@ -23,33 +23,36 @@ struct imgo_registry_remote_options {
 	const char *secret;    /* of the RPC; NULL: none */
 	unsigned timeout_ms;   /* of one call; default 1,000 */
 };
-#define IMGO_REGISTRY_REMOTE_OPTIONS_INIT {sizeof(struct imgo_registry_remote_options), NULL, 1, 64, NULL, 1000}
+#define IMGO_REGISTRY_REMOTE_OPTIONS_INIT \
+	{ \
+		sizeof(struct imgo_registry_remote_options), NULL, 1, 64, NULL, 1000 \
+	}
 
 /* That of the routers, over RPC. Does not wait for them. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
 IMGO_API int imgo_registry_new_remote(struct imgo_registry **out, struct imgo_loop *loop,
 	const struct imgo_registry_remote_options *options, struct imgo_error *error);
 
 /* One of your own; impl is freed by ops->free, also when this fails. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
-IMGO_API int imgo_registry_new_custom(struct imgo_registry **out, struct imgo_loop *loop,
-	const struct imgo_registry_ops *ops, void *impl);
+IMGO_API int imgo_registry_new_custom(
+	struct imgo_registry **out, struct imgo_loop *loop, const struct imgo_registry_ops *ops, void *impl);
 
 IMGO_API void imgo_registry_free(struct imgo_registry *registry);
 
 /* As in struct imgo_registry_ops, with the arguments checked (IMGO_EINVAL). n may be 0 nowhere. */
-IMGO_API int imgo_registry_put_many(struct imgo_registry *registry, struct imgo_registry_put *items, size_t n,
-	imgo_registry_cb *cb, void *user);
-IMGO_API int imgo_registry_del_many(struct imgo_registry *registry, struct imgo_registry_del *items, size_t n,
-	imgo_registry_cb *cb, void *user);
-IMGO_API int imgo_registry_get_many(struct imgo_registry *registry, struct imgo_registry_get *items, size_t n,
-	imgo_registry_cb *cb, void *user);
-IMGO_API int imgo_registry_rooms_many(struct imgo_registry *registry, struct imgo_registry_rooms *items, size_t n,
-	imgo_registry_cb *cb, void *user);
-IMGO_API int imgo_registry_renew(struct imgo_registry *registry, struct imgo_registry_renew *call, imgo_registry_cb *cb,
-	void *user);
-IMGO_API int imgo_registry_comets(struct imgo_registry *registry, struct imgo_registry_comets *call,
-	imgo_registry_cb *cb, void *user);
-IMGO_API int imgo_registry_count(struct imgo_registry *registry, struct imgo_registry_count *call, imgo_registry_cb *cb,
-	void *user);
+IMGO_API int imgo_registry_put_many(
+	struct imgo_registry *registry, struct imgo_registry_put *items, size_t n, imgo_registry_cb *cb, void *user);
+IMGO_API int imgo_registry_del_many(
+	struct imgo_registry *registry, struct imgo_registry_del *items, size_t n, imgo_registry_cb *cb, void *user);
+IMGO_API int imgo_registry_get_many(
+	struct imgo_registry *registry, struct imgo_registry_get *items, size_t n, imgo_registry_cb *cb, void *user);
+IMGO_API int imgo_registry_rooms_many(
+	struct imgo_registry *registry, struct imgo_registry_rooms *items, size_t n, imgo_registry_cb *cb, void *user);
+IMGO_API int imgo_registry_renew(
+	struct imgo_registry *registry, struct imgo_registry_renew *call, imgo_registry_cb *cb, void *user);
+IMGO_API int imgo_registry_comets(
+	struct imgo_registry *registry, struct imgo_registry_comets *call, imgo_registry_cb *cb, void *user);
+IMGO_API int imgo_registry_count(
+	struct imgo_registry *registry, struct imgo_registry_count *call, imgo_registry_cb *cb, void *user);
 IMGO_API int imgo_registry_del_comet(struct imgo_registry *registry, uint32_t comet, imgo_registry_cb *cb, void *user);
 
 #ifdef __cplusplus

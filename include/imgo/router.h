@@ -17,7 +17,10 @@ struct imgo_router_options {
 	const char *secret;    /* NULL: none; without one only a loopback address is accepted */
 	uint32_t list_version; /* of the list of routers that this one is part of */
 };
-#define IMGO_ROUTER_OPTIONS_INIT {sizeof(struct imgo_router_options), "127.0.0.1:7270", NULL, 1}
+#define IMGO_ROUTER_OPTIONS_INIT \
+	{ \
+		sizeof(struct imgo_router_options), "127.0.0.1:7270", NULL, 1 \
+	}
 
 /* Listens when it returns. registry is borrowed. Errors: IMGO_EINVAL, IMGO_EIO (address in use: error says so), IMGO_ENOMEM. */
 IMGO_API int imgo_router_new(struct imgo_router **out, struct imgo_loop *loop, struct imgo_registry *registry,

@@ -21,11 +21,14 @@ IMGO_API int imgo_store_new_memory(struct imgo_store **out, struct imgo_loop *lo
 
 struct imgo_store_lmdb_options {
 	size_t size;
-	const char *path;      /* a directory, made if it is missing */
-	uint64_t map_bytes;    /* address space reserved, the most that it can hold; default 64 GiB */
-	bool no_metasync;      /* a power failure may lose the last commits, nothing is corrupted */
+	const char *path;   /* a directory, made if it is missing */
+	uint64_t map_bytes; /* address space reserved, the most that it can hold; default 64 GiB */
+	bool no_metasync;   /* a power failure may lose the last commits, nothing is corrupted */
 };
-#define IMGO_STORE_LMDB_OPTIONS_INIT {sizeof(struct imgo_store_lmdb_options), NULL, 64ull << 30, false}
+#define IMGO_STORE_LMDB_OPTIONS_INIT \
+	{ \
+		sizeof(struct imgo_store_lmdb_options), NULL, 64ull << 30, false \
+	}
 
 /* In an LMDB environment: one writer thread with group commit; a call that writes ends when it is on disk.
  * Errors: IMGO_EINVAL, IMGO_EIO, IMGO_EVERSION (written by another version), IMGO_ENOMEM. */
@@ -40,7 +43,10 @@ struct imgo_store_memcached_options {
 	unsigned jobs_max;     /* waiting calls, beyond it IMGO_ELIMIT; default 1024 */
 	unsigned timeout_ms;   /* of one round trip; default 300 */
 };
-#define IMGO_STORE_MEMCACHED_OPTIONS_INIT {sizeof(struct imgo_store_memcached_options), NULL, 1, 4, 1024, 300}
+#define IMGO_STORE_MEMCACHED_OPTIONS_INIT \
+	{ \
+		sizeof(struct imgo_store_memcached_options), NULL, 1, 4, 1024, 300 \
+	}
 
 /* In memcached (run it with -M). Does not wait for the servers. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
 IMGO_API int imgo_store_new_memcached(struct imgo_store **out, struct imgo_loop *loop,
@@ -49,27 +55,26 @@ IMGO_API int imgo_store_new_memcached(struct imgo_store **out, struct imgo_loop 
 
 /* One of your own. ops must live as long as the store; impl is freed by ops->free, also when this fails.
  * Errors: IMGO_EINVAL (a mandatory member is missing), IMGO_ENOMEM. */
-IMGO_API int imgo_store_new_custom(struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_ops *ops,
-	void *impl);
+IMGO_API int imgo_store_new_custom(
+	struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_ops *ops, void *impl);
 
 IMGO_API void imgo_store_free(struct imgo_store *store);
 
 /* The operations: as in struct imgo_store_ops, with the arguments checked (IMGO_EINVAL). */
-IMGO_API int imgo_store_append_many(struct imgo_store *store, struct imgo_store_append_many *call, imgo_store_cb *cb,
-	void *user);
-IMGO_API int imgo_store_read_many(struct imgo_store *store, struct imgo_store_read_many *call, imgo_store_cb *cb,
-	void *user);
-IMGO_API int imgo_store_ack_many(struct imgo_store *store, struct imgo_store_ack_many *call, imgo_store_cb *cb,
-	void *user);
-IMGO_API int imgo_store_peek_many(struct imgo_store *store, struct imgo_store_peek_many *call, imgo_store_cb *cb,
-	void *user);
+IMGO_API int imgo_store_append_many(
+	struct imgo_store *store, struct imgo_store_append_many *call, imgo_store_cb *cb, void *user);
+IMGO_API int imgo_store_read_many(
+	struct imgo_store *store, struct imgo_store_read_many *call, imgo_store_cb *cb, void *user);
+IMGO_API int imgo_store_ack_many(struct imgo_store *store, struct imgo_store_ack_many *call, imgo_store_cb *cb, void *user);
+IMGO_API int imgo_store_peek_many(
+	struct imgo_store *store, struct imgo_store_peek_many *call, imgo_store_cb *cb, void *user);
 IMGO_API int imgo_store_marker(struct imgo_store *store, struct imgo_store_marker *call, imgo_store_cb *cb, void *user);
-IMGO_API int imgo_store_token_put(struct imgo_store *store, struct imgo_store_token_many *call, imgo_store_cb *cb,
-	void *user);
-IMGO_API int imgo_store_token_get(struct imgo_store *store, struct imgo_store_token_many *call, imgo_store_cb *cb,
-	void *user);
-IMGO_API int imgo_store_forget(struct imgo_store *store, uint32_t epoch, uint32_t partition, imgo_store_cb *cb,
-	void *user); /* IMGO_ENOTSUP */
+IMGO_API int imgo_store_token_put(
+	struct imgo_store *store, struct imgo_store_token_many *call, imgo_store_cb *cb, void *user);
+IMGO_API int imgo_store_token_get(
+	struct imgo_store *store, struct imgo_store_token_many *call, imgo_store_cb *cb, void *user);
+IMGO_API int imgo_store_forget(
+	struct imgo_store *store, uint32_t epoch, uint32_t partition, imgo_store_cb *cb, void *user); /* IMGO_ENOTSUP */
 
 #ifdef __cplusplus
 }

@@ -7,7 +7,7 @@
 
 /* Marks a function as part of the library's ABI: everything else is hidden. */
 #if defined(__GNUC__)
-#define IMGO_API __attribute__((visibility("default")))
+#define IMGO_API               __attribute__((visibility("default")))
 #define IMGO_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
 #define IMGO_API

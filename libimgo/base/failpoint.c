@@ -70,9 +70,7 @@ static int act(struct point *point)
 	case ACTION_ERR:
 		return IMGO_EIO;
 	case ACTION_EVERY:
-		return point->value && (atomic_fetch_add(&point->passed, 1) + 1) % point->value == 0
-			       ? IMGO_EIO
-			       : 0;
+		return point->value && (atomic_fetch_add(&point->passed, 1) + 1) % point->value == 0 ? IMGO_EIO : 0;
 	case ACTION_DELAY:
 		break;
 	}

@@ -17,7 +17,7 @@ int imgo__failpoint(const char *name);
 /* Milliseconds by which an asynchronous step is to be delayed ("name:delay=50"), else 0. */
 unsigned imgo__failpoint_delay_ms(const char *name);
 #else
-#define imgo__failpoint(name) 0
+#define imgo__failpoint(name)          0
 #define imgo__failpoint_delay_ms(name) 0u
 #endif
 

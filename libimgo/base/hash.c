@@ -51,8 +51,8 @@ static inline void sip_word(uint64_t v[4], uint64_t m)
 
 uint64_t imgo__siphash(uint64_t k0, uint64_t k1, const void *p, size_t len)
 {
-	uint64_t v[4] = {k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d, k0 ^ 0x6c7967656e657261,
-		k1 ^ 0x7465646279746573};
+	uint64_t v[4] = {
+		k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d, k0 ^ 0x6c7967656e657261, k1 ^ 0x7465646279746573};
 	const uint8_t *at = p;
 	uint64_t last = (uint64_t)len << 56;
 
@@ -187,8 +187,7 @@ size_t imgo__base64(const void *p, size_t len, char *out)
 	char *start = out;
 
 	for (; len > 0; at += 3) {
-		uint32_t v =
-			(uint32_t)at[0] << 16 | (len > 1 ? (uint32_t)at[1] << 8 : 0) | (len > 2 ? at[2] : 0);
+		uint32_t v = (uint32_t)at[0] << 16 | (len > 1 ? (uint32_t)at[1] << 8 : 0) | (len > 2 ? at[2] : 0);
 		*out++ = digits[v >> 18];
 		*out++ = digits[v >> 12 & 63];
 		*out++ = len > 1 ? digits[v >> 6 & 63] : '=';

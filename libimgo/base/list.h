@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define imgo__container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define imgo__container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 struct imgo__list {
 	struct imgo__list *prev, *next;

@@ -81,8 +81,7 @@ static void put_escaped(struct line *line, const unsigned char *p, size_t len)
 		char text[12];
 		int n = 1;
 		if (p[i] == 0xc2 && i + 1 < len && p[i + 1] >= 0x80 && p[i + 1] <= 0x9f) {
-			n = snprintf(
-				text, sizeof(text), "\\x%02x\\x%02x", p[i], p[i + 1]); /* U+0080 .. U+009F */
+			n = snprintf(text, sizeof(text), "\\x%02x\\x%02x", p[i], p[i + 1]); /* U+0080 .. U+009F */
 			i++;
 		} else if (p[i] == '"' || p[i] == '\\') {
 			n = snprintf(text, sizeof(text), "\\%c", p[i]);
@@ -328,8 +327,7 @@ static ssize_t write_now(int fd, const char *p, size_t len)
 	return write(fd, p, len);
 }
 
-static size_t compose(
-	char *line, size_t size, const struct imgo_log_record *record, unsigned long dropped, bool torn)
+static size_t compose(char *line, size_t size, const struct imgo_log_record *record, unsigned long dropped, bool torn)
 {
 	static const char *const levels[] = {"error", "error", "warn", "info", "debug"};
 	time_t seconds = (time_t)(record->wall_ms / 1000);
@@ -343,8 +341,7 @@ static size_t compose(
 		snprintf(lost, sizeof(lost), " dropped=%lu", dropped);
 	n = snprintf(line, size, "%sts=%s.%03uZ level=%s module=%s event=%s%s%s%s", torn ? "\n" : "", when,
 		(unsigned)(record->wall_ms % 1000),
-		levels[record->level >= IMGO_LOG_ERROR && record->level <= IMGO_LOG_DEBUG ? record->level
-											  : 0],
+		levels[record->level >= IMGO_LOG_ERROR && record->level <= IMGO_LOG_DEBUG ? record->level : 0],
 		record->module, record->event, *record->fields ? " " : "", record->fields, lost);
 	if (n < 0)
 		return 0;

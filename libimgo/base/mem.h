@@ -8,9 +8,9 @@
 
 #include <imgo/types.h>
 
-void *imgo__alloc(size_t size);              /* uninitialised */
-void *imgo__zalloc(size_t size);             /* zeroed */
-void *imgo__array(size_t n, size_t size);    /* zeroed, NULL on overflow */
+void *imgo__alloc(size_t size);                     /* uninitialised */
+void *imgo__zalloc(size_t size);                    /* zeroed */
+void *imgo__array(size_t n, size_t size);           /* zeroed, NULL on overflow */
 void *imgo__regrow(void *p, size_t n, size_t size); /* realloc of an array, NULL on overflow (p stays) */
 char *imgo__strdup(const char *cstr);
 char *imgo__strndup(const void *p, size_t len); /* NUL-terminated copy */

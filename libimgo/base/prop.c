@@ -65,8 +65,7 @@ static bool field_fits(const struct imgo_property *p)
 	case IMGO_PROPERTY_LIST:
 		return p->field_bytes == sizeof(struct imgo_config_list);
 	default:
-		return p->field_bytes == 1 || p->field_bytes == 2 || p->field_bytes == 4 ||
-		       p->field_bytes == 8;
+		return p->field_bytes == 1 || p->field_bytes == 2 || p->field_bytes == 4 || p->field_bytes == 8;
 	}
 }
 
@@ -76,8 +75,7 @@ static int add_set(struct imgo_config *config, const struct imgo_config_set *set
 		if (imgo__config_find(config, p->name))
 			return imgo__fail(error, IMGO_EINVAL, "the key %s is declared twice", p->name);
 		if (!field_fits(p))
-			return imgo__fail(
-				error, IMGO_EINVAL, "the key %s has a field of another type", p->name);
+			return imgo__fail(error, IMGO_EINVAL, "the key %s has a field of another type", p->name);
 		config->settings[config->n_settings++] = (struct imgo__setting){
 			.property = p,
 			.field = (char *)set->target + p->offset,
@@ -89,8 +87,7 @@ static int add_set(struct imgo_config *config, const struct imgo_config_set *set
 	return 0;
 }
 
-static int add_sets(struct imgo_config *config, const struct imgo_config_set *sets, size_t n_sets,
-	struct imgo_error *error)
+static int add_sets(struct imgo_config *config, const struct imgo_config_set *sets, size_t n_sets, struct imgo_error *error)
 {
 	size_t n = 0;
 	int err = 0;
@@ -134,8 +131,7 @@ static bool take_verb(struct imgo_config *config, const char *arg)
 }
 
 /* Takes argv[*i], which is not a verb, and its value if that is the next. */
-static int take_flag(
-	struct imgo_config *config, int argc, char *const *argv, int *i, struct imgo_error *error)
+static int take_flag(struct imgo_config *config, int argc, char *const *argv, int *i, struct imgo_error *error)
 {
 	const char *arg = argv[*i], *equals, *value;
 	struct imgo__setting *setting;
@@ -158,8 +154,7 @@ static int take_flag(
 	else if (*i + 1 < argc)
 		value = argv[++*i];
 	else
-		return imgo__fail(error, IMGO_EINVAL, "--%.*s needs a value",
-			(int)(key.len < 80 ? key.len : 80), key.p);
+		return imgo__fail(error, IMGO_EINVAL, "--%.*s needs a value", (int)(key.len < 80 ? key.len : 80), key.p);
 	value = imgo__config_printf(config, "%s", value);
 	if (value == NULL)
 		return no_memory(error);
@@ -277,8 +272,7 @@ static int parse(struct imgo_config *config, const struct imgo_config_set *sets,
 }
 
 int imgo_config_parse(struct imgo_config **out, const struct imgo_config_options *options,
-	const struct imgo_config_set *sets, size_t n_sets, int argc, char *const *argv,
-	struct imgo_error *error)
+	const struct imgo_config_set *sets, size_t n_sets, int argc, char *const *argv, struct imgo_error *error)
 {
 	struct imgo_config *config = imgo__zalloc(sizeof(*config));
 	int err;

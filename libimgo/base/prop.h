@@ -42,8 +42,8 @@ const char *imgo__config_printf(struct imgo_config *config, const char *fmt, ...
 int imgo__config_read_file(struct imgo_config *config, const char *path, struct imgo_error *error);
 
 /* Checks the setting's text, and writes the field when `store`. */
-int imgo__config_convert(struct imgo_config *config, const struct imgo__setting *setting, bool store,
-	struct imgo_error *error);
+int imgo__config_convert(
+	struct imgo_config *config, const struct imgo__setting *setting, bool store, struct imgo_error *error);
 
 /* "10s", "64k", "7" for a number of that type. */
 void imgo__config_number(char out[32], enum imgo_property_type type, int64_t value);

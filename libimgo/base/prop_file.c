@@ -24,12 +24,12 @@ struct reading {
 	struct imgo_error error;
 };
 
-#define MISTAKE(r, code, ...)                                                                                \
-	do {                                                                                                 \
-		if ((r)->error_line == 0) {                                                                  \
-			(r)->error_line = (r)->line;                                                         \
-			(r)->err = imgo__fail(&(r)->error, code, __VA_ARGS__);                               \
-		}                                                                                            \
+#define MISTAKE(r, code, ...) \
+	do { \
+		if ((r)->error_line == 0) { \
+			(r)->error_line = (r)->line; \
+			(r)->err = imgo__fail(&(r)->error, code, __VA_ARGS__); \
+		} \
 	} while (0)
 
 /* As fgets. */
@@ -45,8 +45,7 @@ static char *read_line(char *line, int size, void *user)
 		if (n < size - 2)
 			line[n++] = (char)c;
 		else
-			MISTAKE(r, IMGO_EINVAL, "%s:%d: the line is longer than %d bytes", r->path, r->line,
-				size - 2);
+			MISTAKE(r, IMGO_EINVAL, "%s:%d: the line is longer than %d bytes", r->path, r->line, size - 2);
 	}
 	if (c == EOF && n == 0)
 		return NULL;
@@ -62,8 +61,8 @@ static const char *value_of(struct reading *r, const struct imgo__setting *setti
 		return imgo__config_printf(r->config, "%s", value);
 	if (setting->property->type == IMGO_PROPERTY_LIST)
 		return imgo__config_printf(r->config, "%s,%s", setting->value, value);
-	MISTAKE(r, IMGO_EINVAL, "%s:%d: %s is set twice (first at %s), or a line is indented", r->path,
-		r->line, setting->property->name, setting->origin);
+	MISTAKE(r, IMGO_EINVAL, "%s:%d: %s is set twice (first at %s), or a line is indented", r->path, r->line,
+		setting->property->name, setting->origin);
 	return "";
 }
 
@@ -103,8 +102,7 @@ int imgo__config_read_file(struct imgo_config *config, const char *path, struct 
 	int syntax_line, io;
 
 	if (r.file == NULL)
-		return imgo__fail(error, errno == ENOENT ? IMGO_ENOTFOUND : IMGO_EIO, "%.150s: %s", path,
-			strerror(errno));
+		return imgo__fail(error, errno == ENOENT ? IMGO_ENOTFOUND : IMGO_EIO, "%.150s: %s", path, strerror(errno));
 	errno = 0;
 	syntax_line = ini_parse_stream(read_line, &r, on_value, &r);
 	io = ferror(r.file) ? errno : 0;
@@ -112,8 +110,8 @@ int imgo__config_read_file(struct imgo_config *config, const char *path, struct 
 	if (io)
 		return imgo__fail(error, IMGO_EIO, "%.150s: %s", path, strerror(io));
 	if (syntax_line > 0 && (r.error_line == 0 || syntax_line < r.error_line))
-		return imgo__fail(error, IMGO_EINVAL,
-			"%.150s:%d: neither [section], key = value nor ; comment", path, syntax_line);
+		return imgo__fail(error, IMGO_EINVAL, "%.150s:%d: neither [section], key = value nor ; comment", path,
+			syntax_line);
 	if (syntax_line < 0)
 		return imgo__fail(error, IMGO_ENOMEM, "no memory for the configuration");
 	if (r.error_line && error)

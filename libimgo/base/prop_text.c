@@ -26,8 +26,7 @@ static int put_kind(struct imgo__buf *buf, const struct imgo_property *p)
 }
 
 /* "1 .. 65535", "64k or more", or nothing when the field's own bounds are all. */
-static int put_bounds(
-	struct imgo__buf *buf, const struct imgo_property *p, const char *before, const char *after)
+static int put_bounds(struct imgo__buf *buf, const struct imgo_property *p, const char *before, const char *after)
 {
 	const char *of_what = p->type == IMGO_PROPERTY_STRING ? " bytes"
 			      : p->type == IMGO_PROPERTY_LIST ? " items"
@@ -81,14 +80,12 @@ static int put_help(struct imgo__buf *buf, const struct imgo_config *config)
 		"  --version        print the version, and exit\n\n"
 		"Keys: as a flag --section.name=VALUE",
 		o->program, imgo_version(), o->summary ? ": " : "", o->summary ? o->summary : "", o->program,
-		o->file ? " instead of " : "", o->file ? o->file : "",
-		o->file ? ", which need not exist" : "");
+		o->file ? " instead of " : "", o->file ? o->file : "", o->file ? ", which need not exist" : "");
 
 	if (err == 0 && o->env_prefix[0])
 		err = imgo__buf_printf(buf, ", in the environment %sSECTION_NAME=VALUE", o->env_prefix);
 	if (err == 0)
-		err = imgo__buf_printf(
-			buf, ",\nin the file name = VALUE under [section]; the first that is set wins.\n\n");
+		err = imgo__buf_printf(buf, ",\nin the file name = VALUE under [section]; the first that is set wins.\n\n");
 	for (size_t i = 0; i < config->n_settings && err == 0; i++)
 		err = put_help_of(buf, config->settings[i].property);
 	return err;
@@ -133,16 +130,14 @@ static int put_value(struct imgo__buf *buf, const struct imgo__setting *setting,
 		return imgo__buf_printf(buf, "%s = %s\n", name, setting->value);
 	err = imgo__buf_printf(buf, "%s =", name);
 	for (int n = 0; imgo__config_next_item(&at, &item) && err == 0; n++)
-		err = imgo__buf_printf(
-			buf, "%s%.*s", n ? "\n\t" : " ", (int)item.len, item.p); /* goes on, indented */
+		err = imgo__buf_printf(buf, "%s%.*s", n ? "\n\t" : " ", (int)item.len, item.p); /* goes on, indented */
 	return err == 0 ? imgo__buf_printf(buf, "\n") : err;
 }
 
 static int put_dump(struct imgo__buf *buf, const struct imgo_config *config)
 {
 	struct imgo_str section = imgo_strn("", 0);
-	int err = imgo__buf_printf(
-		buf, "; %s %s, effective configuration\n", config->options.program, imgo_version());
+	int err = imgo__buf_printf(buf, "; %s %s, effective configuration\n", config->options.program, imgo_version());
 
 	for (size_t i = 0; i < config->n_settings && err == 0; i++) {
 		const struct imgo__setting *setting = &config->settings[i];

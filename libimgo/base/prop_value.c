@@ -14,8 +14,7 @@ struct unit {
 };
 
 /* The largest last. */
-static const struct unit durations[] = {
-	{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {0}};
+static const struct unit durations[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {0}};
 static const struct unit sizes[] = {{"", 1}, {"k", 1 << 10}, {"m", 1 << 20}, {"g", 1 << 30}, {0}};
 static const struct unit plain[] = {{"", 1}, {0}};
 
@@ -200,8 +199,7 @@ bool imgo__config_next_item(const char **at, struct imgo_str *item)
 
 static const char *const out_of_memory = "no memory";
 
-static const char *convert_list(
-	struct imgo_config *config, const struct imgo__setting *setting, bool store, char why[WHY])
+static const char *convert_list(struct imgo_config *config, const struct imgo__setting *setting, bool store, char why[WHY])
 {
 	const struct imgo_property *p = setting->property;
 	struct imgo_config_list *list = setting->field;
@@ -242,8 +240,7 @@ static int missing(struct imgo_config *config, const char *key, struct imgo_erro
 {
 	const char *env = imgo__config_env_name(config, key);
 
-	return imgo__fail(error, IMGO_EINVAL, "%s must be set (in the file, by --%s or by %s)", key, key,
-		env ? env : "?");
+	return imgo__fail(error, IMGO_EINVAL, "%s must be set (in the file, by --%s or by %s)", key, key, env ? env : "?");
 }
 
 int imgo__config_convert(

@@ -20,12 +20,11 @@ struct imgo_bus_consumer {
 static bool ops_complete(const struct imgo_bus_ops *ops)
 {
 	return ops && ops->size >= sizeof *ops && ops->free && ops->epoch && ops->partitions && ops->ready &&
-	       ops->produce_many && ops->subscribe && ops->unsubscribe && ops->fetch && ops->done &&
-	       ops->released && ops->query;
+	       ops->produce_many && ops->subscribe && ops->unsubscribe && ops->fetch && ops->done && ops->released &&
+	       ops->query;
 }
 
-int imgo_bus_new_custom(
-	struct imgo_bus **out, struct imgo_loop *loop, const struct imgo_bus_ops *ops, void *impl)
+int imgo_bus_new_custom(struct imgo_bus **out, struct imgo_loop *loop, const struct imgo_bus_ops *ops, void *impl)
 {
 	struct imgo_bus *bus;
 
@@ -77,8 +76,8 @@ static int record_check(const struct imgo_bus_record *r, enum imgo_topic topic, 
 	return r->key.len > IMGO_BUS_KEY_MAX || r->value.len > IMGO_BUS_VALUE_MAX ? IMGO_ELIMIT : 0;
 }
 
-int imgo_bus_produce_many(struct imgo_bus *bus, enum imgo_topic topic, struct imgo_bus_record *records,
-	size_t n, imgo_bus_produce_cb *cb, void *user)
+int imgo_bus_produce_many(struct imgo_bus *bus, enum imgo_topic topic, struct imgo_bus_record *records, size_t n,
+	imgo_bus_produce_cb *cb, void *user)
 {
 	uint32_t partitions = imgo_bus_partitions(bus, topic);
 
@@ -100,14 +99,14 @@ int imgo_bus_query(struct imgo_bus *bus, enum imgo_topic topic, uint32_t partiti
 	return bus->ops->query(bus->impl, topic, partition, since_ms, cb, user);
 }
 
-int imgo_bus_subscribe(struct imgo_bus_consumer **out, struct imgo_bus *bus, enum imgo_topic topic,
-	const char *group, const struct imgo_bus_consumer_ops *ops, void *user)
+int imgo_bus_subscribe(struct imgo_bus_consumer **out, struct imgo_bus *bus, enum imgo_topic topic, const char *group,
+	const struct imgo_bus_consumer_ops *ops, void *user)
 {
 	struct imgo_bus_consumer *consumer;
 	int err;
 
-	if (!out || !imgo_bus_partitions(bus, topic) || !group || !*group || !ops || !ops->assigned ||
-		!ops->revoked || !ops->failed)
+	if (!out || !imgo_bus_partitions(bus, topic) || !group || !*group || !ops || !ops->assigned || !ops->revoked ||
+		!ops->failed)
 		return IMGO_EINVAL;
 	consumer = imgo__zalloc(sizeof *consumer);
 	if (!consumer)
@@ -141,8 +140,7 @@ int imgo_bus_fetch(struct imgo_bus_consumer *consumer, uint32_t partition, uint6
 {
 	if (!partition_ok(consumer, partition) || records_max == 0 || !cb)
 		return IMGO_EINVAL;
-	return consumer->bus->ops->fetch(
-		consumer->handle, partition, from, records_max, bytes_max, wait_ms, cb, user);
+	return consumer->bus->ops->fetch(consumer->handle, partition, from, records_max, bytes_max, wait_ms, cb, user);
 }
 
 void imgo_bus_done(struct imgo_bus_consumer *consumer, uint32_t partition, uint64_t next)

@@ -95,10 +95,10 @@ static void add_stats(struct imgo__kafka *k)
 	k->produced = imgo_stats_counter(s, "imgo_bus_produced_total", "Records accepted by the bus.");
 	k->refused = imgo_stats_counter(s, "imgo_bus_refused_total", "Records that the bus did not accept.");
 	k->fetched = imgo_stats_counter(s, "imgo_bus_fetched_total", "Records handed to consumers.");
-	k->stale = imgo_stats_counter(s, "imgo_bus_stale_done_total",
-		"Done said of partitions that had moved to another consumer.");
-	k->lost = imgo_stats_counter(s, "imgo_bus_expired_total",
-		"Records that the bus dropped by age before they were consumed.");
+	k->stale = imgo_stats_counter(
+		s, "imgo_bus_stale_done_total", "Done said of partitions that had moved to another consumer.");
+	k->lost = imgo_stats_counter(
+		s, "imgo_bus_expired_total", "Records that the bus dropped by age before they were consumed.");
 	k->recreated = imgo_stats_counter(
 		s, "imgo_bus_producer_recreated_total", "Fatal errors of the producer that were got over.");
 	k->up = imgo_stats_gauge(s, "imgo_bus_up", "1 while the bus is ready, else 0.");
@@ -145,13 +145,10 @@ static int check_options(const struct imgo_bus_kafka_options *o, struct imgo_err
 {
 	if (!o || o->size < offsetof(struct imgo_bus_kafka_options, prefix) || !o->brokers || !*o->brokers)
 		return imgo__fail(error, IMGO_EINVAL, "the addresses of the brokers are missing");
-	if (o->prefix &&
-		(strlen(o->prefix) > 100 ||
-			strspn(o->prefix,
-				"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
-				strlen(o->prefix)))
-		return imgo__fail(
-			error, IMGO_EINVAL, "prefix: up to 100 of letters, digits, '.', '_' and '-'");
+	if (o->prefix && (strlen(o->prefix) > 100 ||
+				 strspn(o->prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
+					 strlen(o->prefix)))
+		return imgo__fail(error, IMGO_EINVAL, "prefix: up to 100 of letters, digits, '.', '_' and '-'");
 	if (o->partitions > 65536 || o->casts_partitions > 65536)
 		return imgo__fail(error, IMGO_EINVAL, "too many partitions");
 	return 0;
@@ -177,8 +174,8 @@ static int kafka_init(struct imgo__kafka *k, struct imgo_error *error)
 	return 0;
 }
 
-int imgo_bus_new_kafka(struct imgo_bus **out, struct imgo_loop *loop,
-	const struct imgo_bus_kafka_options *options, struct imgo_error *error)
+int imgo_bus_new_kafka(struct imgo_bus **out, struct imgo_loop *loop, const struct imgo_bus_kafka_options *options,
+	struct imgo_error *error)
 {
 	struct imgo__kafka *k;
 	int err = check_options(options, error);

@@ -57,7 +57,7 @@ struct imgo__kproducer {
 	unsigned n;
 	size_t bytes;
 	bool fatal;
-	uint64_t recreated_ms; /* when the last instance was made after a fatal error */
+	uint64_t recreated_ms;       /* when the last instance was made after a fatal error */
 	uint64_t *ends[IMGO_TOPICS]; /* by partition: one past the highest offset acknowledged */
 };
 
@@ -70,7 +70,7 @@ struct imgo__kafka {
 	uint32_t partitions[IMGO_TOPICS];
 	struct imgo__kproducer p;
 	struct imgo__list consumers, leaving; /* leaving: gone, at the end of this turn */
-	struct imgo__timer check, probe; /* kafka_topics.c */
+	struct imgo__timer check, probe;      /* kafka_topics.c */
 	bool checking, probing, topics_ok, down, broken, closing;
 	char wrong[240]; /* what is wrong with the topics, said last; "" nothing */
 	unsigned depth;  /* inside callbacks: freeing waits */
@@ -106,8 +106,8 @@ int imgo__kproduce_many(void *impl, enum imgo_topic topic, struct imgo_bus_recor
 	imgo_bus_produce_cb *cb, void *user);
 
 /* kafka_query.c */
-int imgo__kquery(void *impl, enum imgo_topic topic, uint32_t partition, uint64_t since_ms, imgo_bus_query_cb *cb,
-	void *user);
+int imgo__kquery(
+	void *impl, enum imgo_topic topic, uint32_t partition, uint64_t since_ms, imgo_bus_query_cb *cb, void *user);
 /* On a worker: the ends of partitions. list's offsets are replaced by them. which: RD_KAFKA_OFFSET_BEGINNING or _END. */
 rd_kafka_resp_err_t imgo__klist_offsets(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int64_t which);
 

@@ -87,14 +87,12 @@ static void log_line(const rd_kafka_t *rk, int level, const char *facility, cons
 
 /* ---- instances ---- */
 
-static int make_conf(
-	rd_kafka_conf_t **out, struct imgo__kafka *k, const char *const *pairs, char *text, size_t size)
+static int make_conf(rd_kafka_conf_t **out, struct imgo__kafka *k, const char *const *pairs, char *text, size_t size)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
-	const char *const common[] = {"bootstrap.servers", k->o.brokers, "client.id", "imgo",
-		"log.connection.close", "false", "socket.nagle.disable", "true", "socket.keepalive.enable",
-		"true", "reconnect.backoff.ms", "50", "reconnect.backoff.max.ms", "1000",
-		"topic.metadata.refresh.interval.ms", "30000", NULL};
+	const char *const common[] = {"bootstrap.servers", k->o.brokers, "client.id", "imgo", "log.connection.close",
+		"false", "socket.nagle.disable", "true", "socket.keepalive.enable", "true", "reconnect.backoff.ms",
+		"50", "reconnect.backoff.max.ms", "1000", "topic.metadata.refresh.interval.ms", "30000", NULL};
 	const char *const *lists[] = {common, pairs};
 
 	for (int l = 0; l < 2; l++)
@@ -114,9 +112,9 @@ struct imgo__kclient *imgo__kclient_new(
 {
 	struct imgo__kclient *client = imgo__zalloc(sizeof *client);
 	rd_kafka_conf_t *conf;
-	int events = RD_KAFKA_EVENT_ERROR |
-		     (type == RD_KAFKA_PRODUCER ? RD_KAFKA_EVENT_DR
-						: RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT);
+	int events =
+		RD_KAFKA_EVENT_ERROR |
+		(type == RD_KAFKA_PRODUCER ? RD_KAFKA_EVENT_DR : RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OFFSET_COMMIT);
 
 	if (!client) {
 		snprintf(text, size, "out of memory");

@@ -60,8 +60,7 @@ static void stray_message(struct imgo__kconsumer *c, rd_kafka_event_t *ev)
 	const rd_kafka_message_t *m = rd_kafka_event_message_next(ev);
 
 	if (m && m->partition >= 0 && (uint32_t)m->partition < c->n_parts)
-		c->parts[m->partition].lost_place =
-			true; /* it should have come by its own queue: read again */
+		c->parts[m->partition].lost_place = true; /* it should have come by its own queue: read again */
 }
 
 static void handle(struct imgo__kconsumer *c, rd_kafka_event_t *ev)
@@ -158,13 +157,12 @@ static void serve_task(struct imgo_loop *loop, struct imgo__task *task)
 static void client_start(struct imgo__kconsumer *c)
 {
 	char group[300], session[16], beat[16], bytes[16], text[200];
-	const char *const pairs[] = {"group.id", group, "session.timeout.ms", session,
-		"heartbeat.interval.ms", beat, "max.poll.interval.ms", "60000",
-		"partition.assignment.strategy", "roundrobin", "enable.auto.commit", "true",
-		"auto.commit.interval.ms", "1000", "enable.auto.offset.store", "false", "auto.offset.reset",
-		"error", "fetch.wait.max.ms", "100", "fetch.error.backoff.ms", "100", "queued.min.messages",
-		"10000", "queued.max.messages.kbytes", "512", "fetch.message.max.bytes", "524288",
-		"fetch.max.bytes", "16777216", "message.max.bytes", bytes, "check.crcs", "true", NULL};
+	const char *const pairs[] = {"group.id", group, "session.timeout.ms", session, "heartbeat.interval.ms", beat,
+		"max.poll.interval.ms", "60000", "partition.assignment.strategy", "roundrobin", "enable.auto.commit",
+		"true", "auto.commit.interval.ms", "1000", "enable.auto.offset.store", "false", "auto.offset.reset",
+		"error", "fetch.wait.max.ms", "100", "fetch.error.backoff.ms", "100", "queued.min.messages", "10000",
+		"queued.max.messages.kbytes", "512", "fetch.message.max.bytes", "524288", "fetch.max.bytes", "16777216",
+		"message.max.bytes", bytes, "check.crcs", "true", NULL};
 
 	/* A group of its own for each topic, so that only consumers of that topic take part in its
 	 * rebalances. */
@@ -174,8 +172,7 @@ static void client_start(struct imgo__kconsumer *c)
 	snprintf(bytes, sizeof bytes, "%u", IMGO_BUS_VALUE_MAX + IMGO_BUS_KEY_MAX + 1024);
 	c->client = imgo__kclient_new(c->k, RD_KAFKA_CONSUMER, pairs, text, sizeof text);
 	if (!c->client)
-		imgo_log_event(
-			imgo_loop_log(c->k->loop), IMGO_LOG_ERROR, "bus", "consumer-start", "text=%s", text);
+		imgo_log_event(imgo_loop_log(c->k->loop), IMGO_LOG_ERROR, "bus", "consumer-start", "text=%s", text);
 }
 
 void imgo__kconsumer_start(struct imgo__kconsumer *c)
@@ -271,8 +268,8 @@ void imgo__kconsumers_bye(struct imgo__kafka *k)
 	}
 }
 
-int imgo__ksubscribe(void *impl, enum imgo_topic topic, const char *group,
-	const struct imgo_bus_consumer_ops *ops, void *user, void **consumer)
+int imgo__ksubscribe(void *impl, enum imgo_topic topic, const char *group, const struct imgo_bus_consumer_ops *ops,
+	void *user, void **consumer)
 {
 	struct imgo__kafka *k = impl;
 	uint32_t n = k->partitions[topic];

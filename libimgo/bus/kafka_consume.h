@@ -18,9 +18,9 @@ struct imgo__kpart {
 	rd_kafka_queue_t *queue;
 	rd_kafka_event_t *held; /* taken from the queue, did not fit into the last fetch */
 	const rd_kafka_message_t *held_message;
-	unsigned above; /* how often in a row the end was found below what was asked for */
-	uint64_t at;            /* offset that the stream gives next */
-	bool lost_place;        /* `at` is not known: seek before reading */
+	unsigned above;  /* how often in a row the end was found below what was asked for */
+	uint64_t at;     /* offset that the stream gives next */
+	bool lost_place; /* `at` is not known: seek before reading */
 	bool seeking;
 	struct imgo__timer again; /* a seek that failed is tried again */
 	/* the fetch under way */
@@ -49,9 +49,9 @@ struct imgo__kconsumer {
 	/* the rebalance under way */
 	enum { IMGO__KC_STEADY, IMGO__KC_ASSIGNING, IMGO__KC_REVOKING, IMGO__KC_COMMITTING } state;
 	rd_kafka_topic_partition_list_t *list;
-	rd_kafka_event_t *next[4]; /* rebalances that wait for it */
+	rd_kafka_event_t *next[4];                  /* rebalances that wait for it */
 	unsigned n_next, held, jobs, seeks, doubts; /* jobs: on workers, and walks that call out: keep the struct */
-	uint64_t round; /* of assignments: an answer of an older one is ignored */
+	uint64_t round;                             /* of assignments: an answer of an older one is ignored */
 	struct imgo__timer deadline;
 	bool telling, lost, gone, failed; /* telling: a walk that says revoked() is under way */
 	uint32_t n_parts;
@@ -65,7 +65,7 @@ void imgo__kunsubscribe(void *consumer);
 void imgo__kdone(void *consumer, uint32_t partition, uint64_t next);
 void imgo__kconsumer_start(struct imgo__kconsumer *c); /* the topics are there */
 void imgo__kconsumer_fail(struct imgo__kconsumer *c, int err, const char *text);
-void imgo__kconsumers_bye(struct imgo__kafka *k); /* those that left inside a callback */
+void imgo__kconsumers_bye(struct imgo__kafka *k);      /* those that left inside a callback */
 void imgo__kconsumer_unjob(struct imgo__kconsumer *c); /* a job on a worker has ended: maybe the consumer with it */
 
 /* kafka_group.c */

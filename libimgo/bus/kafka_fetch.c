@@ -155,8 +155,7 @@ static void seek(struct imgo__kpart *part, uint64_t from, bool look)
 	s->from = (int64_t)from;
 	s->round = c->round;
 	s->list = rd_kafka_topic_partition_list_new(1);
-	rd_kafka_topic_partition_list_add(s->list, c->k->names[c->topic], (int32_t)part->partition)->offset =
-		s->from;
+	rd_kafka_topic_partition_list_add(s->list, c->k->names[c->topic], (int32_t)part->partition)->offset = s->from;
 	part->at = from;
 	part->seeking = true;
 	c->jobs++;
@@ -205,8 +204,7 @@ static rd_kafka_event_t *next_event(struct imgo__kpart *part, const rd_kafka_mes
 	while (!part->lost_place && (ev = rd_kafka_queue_poll(part->queue, 0))) {
 		if (rd_kafka_event_type(ev) == RD_KAFKA_EVENT_ERROR) {
 			imgo__kpart_error(part, rd_kafka_event_error(ev));
-		} else if (rd_kafka_event_type(ev) == RD_KAFKA_EVENT_FETCH &&
-			   (*m = rd_kafka_event_message_next(ev))) {
+		} else if (rd_kafka_event_type(ev) == RD_KAFKA_EVENT_FETCH && (*m = rd_kafka_event_message_next(ev))) {
 			if ((*m)->err)
 				imgo__kpart_error(part, (*m)->err);
 			else if ((uint64_t)(*m)->offset >= part->at)
@@ -235,8 +233,7 @@ static void read_stream(struct imgo__kpart *part)
 {
 	struct imgo_bus_record records[IMGO__KAFKA_BATCH];
 	rd_kafka_event_t *events[IMGO__KAFKA_BATCH];
-	size_t n = 0, bytes = 0,
-	       max = part->records_max < IMGO__KAFKA_BATCH ? part->records_max : IMGO__KAFKA_BATCH;
+	size_t n = 0, bytes = 0, max = part->records_max < IMGO__KAFKA_BATCH ? part->records_max : IMGO__KAFKA_BATCH;
 	const rd_kafka_message_t *m;
 	rd_kafka_event_t *ev;
 
@@ -317,8 +314,7 @@ int imgo__kpart_open(struct imgo__kpart *part, uint64_t at)
 	part->above = 0;
 	if (part->queue)
 		return 0;
-	part->queue =
-		rd_kafka_queue_get_partition(c->client->rk, c->k->names[c->topic], (int32_t)part->partition);
+	part->queue = rd_kafka_queue_get_partition(c->client->rk, c->k->names[c->topic], (int32_t)part->partition);
 	if (!part->queue)
 		return IMGO_EUNAVAILABLE;
 	rd_kafka_queue_forward(part->queue, NULL);

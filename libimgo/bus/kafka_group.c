@@ -88,18 +88,15 @@ static void lookup_free(struct lookup *l)
 
 static int64_t offset_in(rd_kafka_topic_partition_list_t *list, const rd_kafka_topic_partition_t *like)
 {
-	rd_kafka_topic_partition_t *e =
-		rd_kafka_topic_partition_list_find(list, like->topic, like->partition);
+	rd_kafka_topic_partition_t *e = rd_kafka_topic_partition_list_find(list, like->topic, like->partition);
 	return e ? e->offset : -1;
 }
 
 /* Where to go on in one partition; < 0: its topic was made anew, *why says how that shows. */
-static int64_t place(
-	struct lookup *l, struct imgo__kpart *part, const rd_kafka_topic_partition_t *e, const char **why)
+static int64_t place(struct lookup *l, struct imgo__kpart *part, const rd_kafka_topic_partition_t *e, const char **why)
 {
 	struct imgo__kafka *k = l->c->k;
-	int64_t committed = offset_in(l->committed, e), begin = offset_in(l->begin, e),
-		end = offset_in(l->end, e);
+	int64_t committed = offset_in(l->committed, e), begin = offset_in(l->begin, e), end = offset_in(l->end, e);
 
 	*why = committed > end ? "ends below what is committed" : "has lost what was committed";
 	if (committed > end || (committed < 0 && part->committed > 0))
@@ -107,8 +104,8 @@ static int64_t place(
 	if (committed >= 0 && committed < begin) {
 		imgo_stat_add(k->lost, begin - committed);
 		imgo_log_event(imgo_loop_log(k->loop), IMGO_LOG_ERROR, "bus", "records-expired",
-			"topic=%s partition=%u from=%lld begin=%lld", e->topic, part->partition,
-			(long long)committed, (long long)begin);
+			"topic=%s partition=%u from=%lld begin=%lld", e->topic, part->partition, (long long)committed,
+			(long long)begin);
 	}
 	if (committed > 0)
 		part->committed = (uint64_t)committed;
@@ -181,8 +178,7 @@ static void lookup_done(struct imgo_loop *loop, struct imgo__work *work)
 	struct imgo__kafka *k = c->k;
 
 	k->depth++;
-	if (c->gone || k->closing || work->canceled || l->round != c->round ||
-		c->state != IMGO__KC_ASSIGNING) {
+	if (c->gone || k->closing || work->canceled || l->round != c->round || c->state != IMGO__KC_ASSIGNING) {
 		/* nobody waits */
 	} else if (c->n_next > 0) { /* it is out of date already */
 		assign_refuse(c);
@@ -254,13 +250,11 @@ static void revoke_commit(struct imgo__kconsumer *c)
 	imgo__kgroup_store(c);
 	c->state = IMGO__KC_COMMITTING;
 	list = rd_kafka_topic_partition_list_new((int)c->n_parts);
-	for (int i = 0; i < c->list->cnt;
-		i++) { /* those of this assignment only: others have moved on elsewhere */
+	for (int i = 0; i < c->list->cnt; i++) { /* those of this assignment only: others have moved on elsewhere */
 		struct imgo__kpart *part = &c->parts[c->list->elems[i].partition];
 		if (part->stored > part->committed)
-			rd_kafka_topic_partition_list_add(
-				list, c->k->names[c->topic], (int32_t)part->partition)
-				->offset = (int64_t)part->stored;
+			rd_kafka_topic_partition_list_add(list, c->k->names[c->topic], (int32_t)part->partition)->offset =
+				(int64_t)part->stored;
 		part->state = IMGO__KPART_NONE;
 	}
 	if (list->cnt && rd_kafka_commit_queue(c->client->rk, list, c->queue, NULL, c) == 0)
@@ -338,8 +332,8 @@ void imgo__kgroup_deadline(struct imgo_loop *loop, struct imgo__timer *timer)
 			assign_begin(c);
 		}
 	} else if (c->state == IMGO__KC_REVOKING) {
-		imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "bus", "revoke-overdue",
-			"topic=%s partitions=%u", c->k->names[c->topic], c->held);
+		imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "bus", "revoke-overdue", "topic=%s partitions=%u",
+			c->k->names[c->topic], c->held);
 		revoke_commit(c);
 	} else if (c->state == IMGO__KC_COMMITTING) {
 		imgo__kgroup_finish(c);

@@ -137,8 +137,7 @@ static void fatal(struct imgo__kafka *k, const char *why)
 	if (k->p.fatal)
 		return;
 	k->p.fatal = true;
-	imgo_log_event(imgo_loop_log(k->loop), IMGO_LOG_ERROR, "bus", "producer-fatal", "unacked=%u text=%s",
-		k->p.n, why);
+	imgo_log_event(imgo_loop_log(k->loop), IMGO_LOG_ERROR, "bus", "producer-fatal", "unacked=%u text=%s", k->p.n, why);
 	/* One that is fatal again at once shall not keep us busy. */
 	imgo__timer_start(k->loop, &k->p.recreate,
 		k->p.recreated_ms && imgo__loop_now_ms(k->loop) - k->p.recreated_ms < 10000 ? 1000 : 1);
@@ -169,8 +168,7 @@ static int error_of(const rd_kafka_message_t *m)
 
 	if (err != IMGO_ETIMEDOUT && err != IMGO_EUNAVAILABLE)
 		return err;
-	return rd_kafka_message_status(m) == RD_KAFKA_MSG_STATUS_NOT_PERSISTED ? IMGO_EUNAVAILABLE
-									       : IMGO_ETIMEDOUT;
+	return rd_kafka_message_status(m) == RD_KAFKA_MSG_STATUS_NOT_PERSISTED ? IMGO_EUNAVAILABLE : IMGO_ETIMEDOUT;
 }
 
 static bool ends_instance(rd_kafka_resp_err_t err)
@@ -190,8 +188,7 @@ static void report(struct imgo__kafka *k, const rd_kafka_message_t *m)
 		taken_out(msg);
 		return;
 	}
-	if (m->err &&
-		(k->p.fatal || ends_instance(m->err) || rd_kafka_fatal_error(k->p.client->rk, NULL, 0))) {
+	if (m->err && (k->p.fatal || ends_instance(m->err) || rd_kafka_fatal_error(k->p.client->rk, NULL, 0))) {
 		fatal(k, rd_kafka_err2str(m->err)); /* stays unacked: it is produced again */
 		return;
 	}
@@ -258,8 +255,8 @@ static void hand_over(struct imgo__kafka *k, struct kmsg *msg)
 	imgo__list_insert(&k->p.unacked, &msg->link);
 	msg->op->inside++;
 	if (rd_kafka_produce(k->p.client->topics[msg->op->topic], (int32_t)r->partition, RD_KAFKA_MSG_F_COPY,
-		    r->value.len ? (void *)r->value.p : NULL, r->value.len, r->key.len ? r->key.p : NULL,
-		    r->key.len, msg) == 0)
+		    r->value.len ? (void *)r->value.p : NULL, r->value.len, r->key.len ? r->key.p : NULL, r->key.len,
+		    msg) == 0)
 		return;
 	err = rd_kafka_last_error();
 	if (err == RD_KAFKA_RESP_ERR__FATAL) {
@@ -293,8 +290,7 @@ int imgo__kproduce_many(void *impl, enum imgo_topic topic, struct imgo_bus_recor
 
 	if (!k->topics_ok || k->down || k->broken || k->closing)
 		return IMGO_EUNAVAILABLE;
-	op = n > (SIZE_MAX - sizeof *op) / sizeof *op->msgs ? NULL
-							    : imgo__zalloc(sizeof *op + n * sizeof *op->msgs);
+	op = n > (SIZE_MAX - sizeof *op) / sizeof *op->msgs ? NULL : imgo__zalloc(sizeof *op + n * sizeof *op->msgs);
 	if (!op)
 		return IMGO_ENOMEM;
 	op->k = k;
@@ -321,8 +317,8 @@ static struct imgo__kclient *instance(struct imgo__kafka *k, char *text, size_t 
 	char timeout[16], n[16], kbytes[24], bytes[16];
 	unsigned early = k->o.timeout_ms / 4 < 1100 ? k->o.timeout_ms / 4 : 1100; /* it looks once a second */
 	const char *const pairs[] = {"enable.idempotence", "true", "acks", "all", "linger.ms", "0",
-		"message.timeout.ms", timeout, "queue.buffering.max.messages", n,
-		"queue.buffering.max.kbytes", kbytes, "message.max.bytes", bytes, NULL};
+		"message.timeout.ms", timeout, "queue.buffering.max.messages", n, "queue.buffering.max.kbytes", kbytes,
+		"message.max.bytes", bytes, NULL};
 	struct imgo__kclient *client;
 
 	snprintf(timeout, sizeof timeout, "%u", k->o.timeout_ms - early);
@@ -372,8 +368,7 @@ static void recreate(struct imgo_loop *loop, struct imgo__timer *timer)
 
 	client = instance(k, text, sizeof text);
 	if (!client) {
-		imgo_log_event(
-			imgo_loop_log(loop), IMGO_LOG_ERROR, "bus", "producer-recreate", "text=%s", text);
+		imgo_log_event(imgo_loop_log(loop), IMGO_LOG_ERROR, "bus", "producer-recreate", "text=%s", text);
 		imgo__timer_start(loop, timer, 1000);
 		return;
 	}

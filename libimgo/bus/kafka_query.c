@@ -81,8 +81,7 @@ static void done(struct imgo_loop *loop, struct imgo__work *work)
 	imgo__kafka_leave(k);
 }
 
-int imgo__kquery(void *impl, enum imgo_topic topic, uint32_t partition, uint64_t since_ms,
-	imgo_bus_query_cb *cb, void *user)
+int imgo__kquery(void *impl, enum imgo_topic topic, uint32_t partition, uint64_t since_ms, imgo_bus_query_cb *cb, void *user)
 {
 	struct imgo__kafka *k = impl;
 	struct kquery *q;

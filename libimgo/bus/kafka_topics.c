@@ -90,8 +90,8 @@ static bool look(struct check *c)
 static rd_kafka_NewTopic_t *new_topic(struct check *c, int t)
 {
 	char text[200];
-	rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(
-		c->topics[t].name, c->topics[t].partitions, c->replication, text, sizeof text);
+	rd_kafka_NewTopic_t *topic =
+		rd_kafka_NewTopic_new(c->topics[t].name, c->topics[t].partitions, c->replication, text, sizeof text);
 
 	if (!topic) {
 		snprintf(c->text, sizeof c->text, "%s", text);
@@ -140,8 +140,7 @@ static void create(struct check *c, rd_kafka_queue_t *queue)
 	for (size_t i = 0; i < n; i++) {
 		rd_kafka_resp_err_t err = rd_kafka_topic_result_error(results[i]);
 		if (err && err != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
-			snprintf(c->text, sizeof c->text, "cannot make %s: %s",
-				rd_kafka_topic_result_name(results[i]),
+			snprintf(c->text, sizeof c->text, "cannot make %s: %s", rd_kafka_topic_result_name(results[i]),
 				rd_kafka_topic_result_error_string(results[i]));
 	}
 	rd_kafka_event_destroy(ev);
@@ -183,8 +182,7 @@ static void compare_all(struct check *c, rd_kafka_event_t *ev)
 			retry(c, "describe topics", rd_kafka_ConfigResource_error(all[i]));
 			return;
 		}
-		while (t < IMGO_TOPICS - 1 &&
-			strcmp(c->topics[t].name, rd_kafka_ConfigResource_name(all[i])) != 0)
+		while (t < IMGO_TOPICS - 1 && strcmp(c->topics[t].name, rd_kafka_ConfigResource_name(all[i])) != 0)
 			t++;
 		entries = rd_kafka_ConfigResource_configs(all[i], &m);
 		for (size_t j = 0; j < m; j++)
@@ -262,8 +260,7 @@ static void set_ok(struct imgo__kafka *k, struct check *c)
 	k->topics_ok = true;
 	k->wrong[0] = 0;
 	imgo_log_event(log, IMGO_LOG_INFO, "bus", "ready", "topic=%s partitions=%u replicas=%d",
-		k->names[IMGO_TOPIC_USERS], k->partitions[IMGO_TOPIC_USERS],
-		c->topics[IMGO_TOPIC_USERS].replicas);
+		k->names[IMGO_TOPIC_USERS], k->partitions[IMGO_TOPIC_USERS], c->topics[IMGO_TOPIC_USERS].replicas);
 	if (c->topics[IMGO_TOPIC_USERS].replicas < 2)
 		imgo_log_event(log, IMGO_LOG_WARN, "bus", "one-replica",
 			"topic=%s text=\"accepted pushes are on one broker: its power loss can cost the last "
@@ -271,8 +268,7 @@ static void set_ok(struct imgo__kafka *k, struct check *c)
 			"its disk all of them\"",
 			k->names[IMGO_TOPIC_USERS]);
 	imgo__ktopics_answered(k);
-	imgo__list_for(l, &k->consumers)
-		imgo__kconsumer_start(imgo__container_of(l, struct imgo__kconsumer, link));
+	imgo__list_for(l, &k->consumers) imgo__kconsumer_start(imgo__container_of(l, struct imgo__kconsumer, link));
 }
 
 static void check_done(struct imgo_loop *loop, struct imgo__work *work)
@@ -380,8 +376,7 @@ static void probe_run(struct imgo__work *work, void *thread)
 void imgo__ktopics_answered(struct imgo__kafka *k)
 {
 	if (k->down)
-		imgo_log_event(
-			imgo_loop_log(k->loop), IMGO_LOG_WARN, "bus", "up", "brokers=%s", k->o.brokers);
+		imgo_log_event(imgo_loop_log(k->loop), IMGO_LOG_WARN, "bus", "up", "brokers=%s", k->o.brokers);
 	k->down = false;
 	imgo_stat_set(k->up, k->topics_ok && !k->broken);
 }
@@ -397,8 +392,7 @@ static void probe_done(struct imgo_loop *loop, struct imgo__work *work)
 		imgo__ktopics_answered(k);
 	} else if (!work->canceled && !k->closing) {
 		if (!k->down)
-			imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "bus", "down", "brokers=%s",
-				k->o.brokers);
+			imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "bus", "down", "brokers=%s", k->o.brokers);
 		k->down = true;
 		imgo_stat_set(k->up, 0);
 		imgo__timer_start(loop, &k->probe, 500);

@@ -48,8 +48,7 @@ static void finish_fetch(struct imgo__membus *mem, struct imgo__memcall *call)
 	if (max > IMGO__MEM_BATCH)
 		max = IMGO__MEM_BATCH;
 	if (call->err == 0)
-		n = imgo__memlog_read(
-			call->fetch.log, call->fetch.from, mem->batch, max, call->fetch.bytes_max);
+		n = imgo__memlog_read(call->fetch.log, call->fetch.from, mem->batch, max, call->fetch.bytes_max);
 	if (n > 0)
 		next = mem->batch[n - 1].offset + 1;
 	else if (call->err == 0)
@@ -65,8 +64,8 @@ static void finish_query(struct imgo__memcall *call)
 	if (call->err)
 		call->query.cb(call->err, 0, 0, 0, call->user);
 	else
-		call->query.cb(0, imgo__memlog_begin(log), imgo__memlog_since(log, call->query.since_ms),
-			log->end, call->user);
+		call->query.cb(0, imgo__memlog_begin(log), imgo__memlog_since(log, call->query.since_ms), log->end,
+			call->user);
 }
 
 static void finish_produce(struct imgo__memcall *call)
@@ -100,11 +99,10 @@ static void mem_destroy(struct imgo__membus *mem)
 	imgo__timer_stop(mem->loop, &mem->sweep);
 	for (int t = 0; t < IMGO_TOPICS; t++)
 		while (!imgo__list_empty(&mem->groups[t])) {
-			struct imgo__memgroup *g =
-				imgo__container_of(mem->groups[t].next, struct imgo__memgroup, link);
+			struct imgo__memgroup *g = imgo__container_of(mem->groups[t].next, struct imgo__memgroup, link);
 			while (!imgo__list_empty(&g->consumers))
-				imgo__memgroup_unsubscribe(imgo__container_of(
-					g->consumers.next, struct imgo__memconsumer, link));
+				imgo__memgroup_unsubscribe(
+					imgo__container_of(g->consumers.next, struct imgo__memconsumer, link));
 			imgo__memgroup_free(g);
 		}
 	while ((l = imgo__list_pop(&mem->ready))) {
@@ -173,8 +171,7 @@ static void expire_unread(struct imgo__membus *mem, enum imgo_topic topic, uint6
 	if (!imgo__list_empty(&mem->groups[topic]) || now < keep)
 		return;
 	for (uint32_t p = 0; p < mem->partitions[topic]; p++)
-		imgo__memlog_done(
-			&mem->logs[topic][p], imgo__memlog_since(&mem->logs[topic][p], now - keep + 1));
+		imgo__memlog_done(&mem->logs[topic][p], imgo__memlog_since(&mem->logs[topic][p], now - keep + 1));
 }
 
 static void sweep(struct imgo_loop *loop, struct imgo__timer *timer)
@@ -205,8 +202,7 @@ static bool mem_ready(void *impl)
 	return !((struct imgo__membus *)impl)->closing;
 }
 
-static void append(
-	struct imgo__membus *mem, enum imgo_topic topic, struct imgo_bus_record *record, uint64_t now)
+static void append(struct imgo__membus *mem, enum imgo_topic topic, struct imgo_bus_record *record, uint64_t now)
 {
 	struct imgo__memlog *log = &mem->logs[topic][record->partition];
 
@@ -255,8 +251,8 @@ static int mem_produce_many(void *impl, enum imgo_topic topic, struct imgo_bus_r
 	return 0;
 }
 
-static int mem_query(void *impl, enum imgo_topic topic, uint32_t partition, uint64_t since_ms,
-	imgo_bus_query_cb *cb, void *user)
+static int mem_query(
+	void *impl, enum imgo_topic topic, uint32_t partition, uint64_t since_ms, imgo_bus_query_cb *cb, void *user)
 {
 	struct imgo__membus *mem = impl;
 	struct imgo__memcall *call = call_new(mem, IMGO__MEM_QUERY, user);
@@ -290,11 +286,10 @@ static void add_stats(struct imgo__membus *mem)
 	struct imgo_stats *s = imgo_loop_stats(mem->loop);
 
 	mem->produced = imgo_stats_counter(s, "imgo_bus_produced_total", "Records accepted by the bus.");
-	mem->refused =
-		imgo_stats_counter(s, "imgo_bus_refused_total", "Records that the bus did not accept.");
+	mem->refused = imgo_stats_counter(s, "imgo_bus_refused_total", "Records that the bus did not accept.");
 	mem->fetched = imgo_stats_counter(s, "imgo_bus_fetched_total", "Records handed to consumers.");
-	mem->stale = imgo_stats_counter(s, "imgo_bus_stale_done_total",
-		"Done said of partitions that had moved to another consumer.");
+	mem->stale = imgo_stats_counter(
+		s, "imgo_bus_stale_done_total", "Done said of partitions that had moved to another consumer.");
 	mem->bytes = imgo_stats_gauge(s, "imgo_bus_memory_bytes", "Bytes of records in the memory bus.");
 }
 
@@ -310,8 +305,8 @@ static int make_logs(struct imgo__membus *mem, uint64_t first)
 	return 0;
 }
 
-int imgo_bus_new_memory(struct imgo_bus **out, struct imgo_loop *loop,
-	const struct imgo_bus_memory_options *options, struct imgo_error *error)
+int imgo_bus_new_memory(struct imgo_bus **out, struct imgo_loop *loop, const struct imgo_bus_memory_options *options,
+	struct imgo_error *error)
 {
 	struct imgo_bus_memory_options defaults = IMGO_BUS_MEMORY_OPTIONS_INIT, o = defaults;
 	struct imgo__membus *mem;

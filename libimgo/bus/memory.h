@@ -90,8 +90,8 @@ void imgo__mem_poke(struct imgo__membus *mem);             /* there is work for 
 int imgo__memgroup_subscribe(void *impl, enum imgo_topic topic, const char *name,
 	const struct imgo_bus_consumer_ops *ops, void *user, void **consumer);
 void imgo__memgroup_unsubscribe(void *consumer);
-int imgo__memgroup_fetch(void *consumer, uint32_t partition, uint64_t from, size_t records_max,
-	size_t bytes_max, unsigned wait_ms, imgo_bus_fetch_cb *cb, void *user);
+int imgo__memgroup_fetch(void *consumer, uint32_t partition, uint64_t from, size_t records_max, size_t bytes_max,
+	unsigned wait_ms, imgo_bus_fetch_cb *cb, void *user);
 void imgo__memgroup_done(void *consumer, uint32_t partition, uint64_t next);
 void imgo__memgroup_released(void *consumer, uint32_t partition);
 void imgo__memgroup_wake(struct imgo__membus *mem, enum imgo_topic topic, uint32_t partition);

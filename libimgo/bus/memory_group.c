@@ -32,8 +32,8 @@ static void overdue(struct imgo_loop *loop, struct imgo__timer *timer)
 {
 	struct imgo__memgroup *g = imgo__container_of(timer, struct imgo__memgroup, deadline);
 
-	imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "bus", "revoke-overdue",
-		"group=%s topic=%s partitions=%u", g->name, imgo__topic_name(g->topic), g->held);
+	imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "bus", "revoke-overdue", "group=%s topic=%s partitions=%u",
+		g->name, imgo__topic_name(g->topic), g->held);
 	g->overdue = true;
 	imgo__mem_poke(g->mem);
 }
@@ -163,8 +163,8 @@ static void fetch_timeout(struct imgo_loop *loop, struct imgo__timer *timer)
 	imgo__mem_ready(call, IMGO_ETIMEDOUT);
 }
 
-int imgo__memgroup_fetch(void *consumer, uint32_t partition, uint64_t from, size_t records_max,
-	size_t bytes_max, unsigned wait_ms, imgo_bus_fetch_cb *cb, void *user)
+int imgo__memgroup_fetch(void *consumer, uint32_t partition, uint64_t from, size_t records_max, size_t bytes_max,
+	unsigned wait_ms, imgo_bus_fetch_cb *cb, void *user)
 {
 	struct imgo__memconsumer *c = consumer;
 	struct imgo__membus *mem = c->group->mem;
@@ -291,8 +291,7 @@ static void assign_all(struct imgo__memgroup *g)
 		struct imgo__mempart *part = &g->parts[p];
 		uint64_t begin = imgo__memlog_begin(&mem->logs[g->topic][p]);
 		at = at->next == &g->consumers ? at->next->next : at->next;
-		part->owner =
-			at == &g->consumers ? NULL : imgo__container_of(at, struct imgo__memconsumer, link);
+		part->owner = at == &g->consumers ? NULL : imgo__container_of(at, struct imgo__memconsumer, link);
 		part->leaving = false;
 		part->tell = part->owner != NULL;
 		if (part->done < begin)

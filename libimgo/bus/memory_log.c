@@ -49,8 +49,7 @@ void imgo__memspace_init(struct imgo__memspace *space, const struct imgo_bus_mem
 		space->keep_ms[IMGO_TOPIC_CASTS] = casts_keep_ms;
 }
 
-void imgo__memlog_init(
-	struct imgo__memlog *log, struct imgo__memspace *space, enum imgo_topic topic, uint64_t first)
+void imgo__memlog_init(struct imgo__memlog *log, struct imgo__memspace *space, enum imgo_topic topic, uint64_t first)
 {
 	*log = (struct imgo__memlog){.space = space, .topic = topic, .end = first, .done = first};
 	imgo__map_init(&log->keys, rec_key);
@@ -207,8 +206,7 @@ void imgo__memlog_done(struct imgo__memlog *log, uint64_t next)
 	log->done = next;
 }
 
-size_t imgo__memlog_read(
-	struct imgo__memlog *log, uint64_t from, struct imgo_bus_record *out, size_t n, size_t bytes_max)
+size_t imgo__memlog_read(struct imgo__memlog *log, uint64_t from, struct imgo_bus_record *out, size_t n, size_t bytes_max)
 {
 	size_t count = 0, bytes = 0;
 

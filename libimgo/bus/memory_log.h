@@ -30,15 +30,14 @@ struct imgo__memrec {
 struct imgo__memlog {
 	struct imgo__memspace *space;
 	enum imgo_topic topic;
-	struct imgo__memrec **ring;      /* in order of offset; NULL where one has gone */
-	size_t cap, head, slots, holes;  /* cap is 0 or a power of two */
-	uint64_t end, done, at_ms;       /* at_ms: of the newest */
-	struct imgo__map keys;           /* compacted topics: the last record of each key */
+	struct imgo__memrec **ring;     /* in order of offset; NULL where one has gone */
+	size_t cap, head, slots, holes; /* cap is 0 or a power of two */
+	uint64_t end, done, at_ms;      /* at_ms: of the newest */
+	struct imgo__map keys;          /* compacted topics: the last record of each key */
 };
 
 void imgo__memspace_init(struct imgo__memspace *space, const struct imgo_bus_memory_options *options);
-void imgo__memlog_init(
-	struct imgo__memlog *log, struct imgo__memspace *space, enum imgo_topic topic, uint64_t first);
+void imgo__memlog_init(struct imgo__memlog *log, struct imgo__memspace *space, enum imgo_topic topic, uint64_t first);
 void imgo__memlog_fini(struct imgo__memlog *log);
 
 /* Appends a copy of record, and fills its offset and at_ms. IMGO_ELIMIT, IMGO_ENOMEM. */
@@ -46,8 +45,7 @@ int imgo__memlog_append(struct imgo__memlog *log, struct imgo_bus_record *record
 /* All below next is done: it may go now. */
 void imgo__memlog_done(struct imgo__memlog *log, uint64_t next);
 /* The records from `from` on, at most n and bytes_max, at least one if there is one. They live until the next trim. */
-size_t imgo__memlog_read(struct imgo__memlog *log, uint64_t from, struct imgo_bus_record *out, size_t n,
-	size_t bytes_max);
+size_t imgo__memlog_read(struct imgo__memlog *log, uint64_t from, struct imgo_bus_record *out, size_t n, size_t bytes_max);
 bool imgo__memlog_has(struct imgo__memlog *log, uint64_t from);
 uint64_t imgo__memlog_begin(struct imgo__memlog *log);
 uint64_t imgo__memlog_since(struct imgo__memlog *log, uint64_t since_ms); /* offset of the first at or after */

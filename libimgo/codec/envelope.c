@@ -28,13 +28,11 @@ static bool shape_valid(const struct imgo_envelope *e)
 
 static bool sizes_valid(const struct imgo_envelope *e)
 {
-	if (e->body.len > IMGO_BODY_MAX || e->room.len > IMGO_ROOM_MAX ||
-		e->ntargets > IMGO_ENVELOPE_TARGETS_MAX)
+	if (e->body.len > IMGO_BODY_MAX || e->room.len > IMGO_ROOM_MAX || e->ntargets > IMGO_ENVELOPE_TARGETS_MAX)
 		return false;
 	for (size_t i = 0; i < e->ntargets; i++) {
 		const struct imgo_envelope_target *t = &e->targets[i];
-		if (t->user.len == 0 || t->user.len > IMGO_USER_MAX ||
-			t->nsessions > IMGO_ENVELOPE_SESSIONS_MAX)
+		if (t->user.len == 0 || t->user.len > IMGO_USER_MAX || t->nsessions > IMGO_ENVELOPE_SESSIONS_MAX)
 			return false;
 	}
 	return true;
@@ -161,7 +159,7 @@ int imgo_envelope_decode(struct imgo_envelope **out, const void *data, size_t le
 	struct block {
 		struct imgo_envelope envelope;
 		struct imgo_session_id sessions[];
-	} *block;
+	} * block;
 	struct sink sink = {0};
 	struct imgo_envelope first;
 	struct imgo__mp mp;
@@ -171,8 +169,7 @@ int imgo_envelope_decode(struct imgo_envelope **out, const void *data, size_t le
 	rc = read_record(&mp, &first, &sink);
 	if (rc)
 		return rc;
-	block = imgo__alloc(sizeof *block + sink.nsessions * sizeof *sink.sessions +
-			    sink.ntargets * sizeof *sink.targets);
+	block = imgo__alloc(sizeof *block + sink.nsessions * sizeof *sink.sessions + sink.ntargets * sizeof *sink.targets);
 	if (!block)
 		return IMGO_ENOMEM;
 	sink.sessions = block->sessions;

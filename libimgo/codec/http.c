@@ -32,8 +32,8 @@ static int check_target(struct imgo_str target, size_t target_max)
 
 static int read_version(struct imgo_str s, bool *http10)
 {
-	bool shaped = s.len == 8 && memcmp(s.p, "HTTP/", 5) == 0 && s.p[5] >= '0' && s.p[5] <= '9' &&
-		      s.p[6] == '.' && s.p[7] >= '0' && s.p[7] <= '9';
+	bool shaped = s.len == 8 && memcmp(s.p, "HTTP/", 5) == 0 && s.p[5] >= '0' && s.p[5] <= '9' && s.p[6] == '.' &&
+		      s.p[7] >= '0' && s.p[7] <= '9';
 
 	if (!shaped)
 		return 400;
@@ -54,8 +54,7 @@ static void split_target(struct imgo__http_request *out)
 }
 
 /* Returns 0 or a status. An incomplete line is judged as far as its target. */
-static int read_request_line(
-	struct imgo_str line, bool complete, size_t target_max, struct imgo__http_request *out)
+static int read_request_line(struct imgo_str line, bool complete, size_t target_max, struct imgo__http_request *out)
 {
 	const char *space = line.len ? memchr(line.p, ' ', line.len) : NULL;
 	int status;
@@ -231,15 +230,13 @@ static bool read_status_line(struct imgo_str line, int *status, bool *http10)
 
 	if (line.len < 12 || read_version(imgo_strn(line.p, 8), http10) || line.p[8] != ' ')
 		return false;
-	if (imgo__http_number(imgo_strn(line.p + 9, 3), 999, &code) || code < 100 ||
-		(line.len > 12 && line.p[12] != ' '))
+	if (imgo__http_number(imgo_strn(line.p + 9, 3), 999, &code) || code < 100 || (line.len > 12 && line.p[12] != ' '))
 		return false;
 	*status = (int)code;
 	return true;
 }
 
-ssize_t imgo__http_decode_response(
-	const uint8_t *data, size_t len, size_t head_max, struct imgo__http_response *out)
+ssize_t imgo__http_decode_response(const uint8_t *data, size_t len, size_t head_max, struct imgo__http_response *out)
 {
 	bool full = len >= head_max, http10 = false;
 	struct imgo__http_lines lines = lines_of(data, full ? head_max : len);

@@ -50,8 +50,8 @@ struct imgo__arena;
  * broken escape, or NUL in the value; IMGO_ENOMEM. first: the first of several; imgo__http_params: all, up to max (none:
  * 0 and *n == 0). Names may be percent-encoded too; pairs are separated by & only. */
 int imgo__http_param(struct imgo__arena *arena, struct imgo_str form, const char *name, struct imgo_str *out);
-int imgo__http_params(struct imgo__arena *arena, struct imgo_str form, const char *name, struct imgo_str *out, size_t max,
-	size_t *n); /* IMGO_ELIMIT: more than max */
+int imgo__http_params(struct imgo__arena *arena, struct imgo_str form, const char *name, struct imgo_str *out,
+	size_t max, size_t *n); /* IMGO_ELIMIT: more than max */
 
 const char *imgo__http_reason(int status);
 

@@ -85,8 +85,8 @@ int imgo__http_param(struct imgo__arena *arena, struct imgo_str form, const char
 	return decode(arena, value, out);
 }
 
-int imgo__http_params(struct imgo__arena *arena, struct imgo_str form, const char *name, struct imgo_str *out,
-	size_t max, size_t *n)
+int imgo__http_params(
+	struct imgo__arena *arena, struct imgo_str form, const char *name, struct imgo_str *out, size_t max, size_t *n)
 {
 	struct imgo_str value;
 

@@ -15,8 +15,8 @@ int imgo__http_line(struct imgo__http_lines *lines, struct imgo_str *line);
 /* Reads "name: value". False: not strictly that (RFC 9112 §5.1), or folded, or with a control byte. */
 bool imgo__http_header_line(struct imgo_str line, struct imgo__http_header *out);
 
-bool imgo__http_is_token(struct imgo_str s);            /* RFC 9110 §5.6.2, not empty */
-bool imgo__http_is(struct imgo_str s, const char *word); /* ASCII case-insensitive */
+bool imgo__http_is_token(struct imgo_str s);                 /* RFC 9110 §5.6.2, not empty */
+bool imgo__http_is(struct imgo_str s, const char *word);     /* ASCII case-insensitive */
 bool imgo__http_has(struct imgo_str list, const char *word); /* in a comma-separated list */
 
 /* Digits only. 0; IMGO_EPROTO: not a number; IMGO_ELIMIT: above max. */

@@ -26,10 +26,10 @@ int64_t imgo__mp_int(struct imgo__mp *mp);
 uint32_t imgo__mp_u32(struct imgo__mp *mp);
 int32_t imgo__mp_i32(struct imgo__mp *mp);
 bool imgo__mp_bool(struct imgo__mp *mp);
-struct imgo_str imgo__mp_str(struct imgo__mp *mp, size_t max); /* str or bin; points into the input */
+struct imgo_str imgo__mp_str(struct imgo__mp *mp, size_t max);   /* str or bin; points into the input */
 void imgo__mp_fixed(struct imgo__mp *mp, void *out, size_t len); /* bin (or str) of exactly len */
-bool imgo__mp_nil(struct imgo__mp *mp); /* takes a nil if there is one */
-void imgo__mp_skip(struct imgo__mp *mp);  /* any value but ext, iteratively, nesting ≤ 8 */
+bool imgo__mp_nil(struct imgo__mp *mp);                          /* takes a nil if there is one */
+void imgo__mp_skip(struct imgo__mp *mp);                         /* any value but ext, iteratively, nesting ≤ 8 */
 /* Skips what a newer version appended to an array of `n` of which `known` were read. */
 void imgo__mp_skip_rest(struct imgo__mp *mp, uint32_t n, uint32_t known);
 /* 0 when all was well and nothing is left, else IMGO_EPROTO. */

@@ -159,8 +159,7 @@ static uint8_t *put_packet(uint8_t *at, const struct imgo__packet *packet)
 }
 
 /* Packets back to back; on WebSocket inside one op-9 packet, in one binary frame. */
-static struct imgo__chunk *encode_packets(
-	struct imgo_msg *const *messages, size_t n, enum imgo__dialect dialect)
+static struct imgo__chunk *encode_packets(struct imgo_msg *const *messages, size_t n, enum imgo__dialect dialect)
 {
 	struct imgo__packet outer = {.ver = 1, .op = IMGO__OP_RAW};
 	uint8_t head[WS_HEADER_MAX + IMGO__PACKET_HEADER2];
@@ -256,8 +255,7 @@ static enum imgo__dialect plain_dialect(const struct imgo_msg *msg, enum imgo__d
 	}
 }
 
-static struct imgo__chunk *encode_json_batch(
-	struct imgo_msg *const *messages, size_t n, enum imgo__dialect dialect)
+static struct imgo__chunk *encode_json_batch(struct imgo_msg *const *messages, size_t n, enum imgo__dialect dialect)
 {
 	size_t total = 1, head_len;
 	uint8_t head[WS_HEADER_MAX];
@@ -277,8 +275,7 @@ static struct imgo__chunk *encode_json_batch(
 	memcpy(chunk->data, head, head_len);
 	at = chunk->data + head_len;
 	for (size_t i = 0; i < n; i++) {
-		struct imgo_str object =
-			json_object(cached(messages[i], plain_dialect(messages[i], dialect)));
+		struct imgo_str object = json_object(cached(messages[i], plain_dialect(messages[i], dialect)));
 		*at++ = i ? ',' : '[';
 		memcpy(at, object.p, object.len);
 		at += object.len;
@@ -295,6 +292,5 @@ struct imgo__chunk *imgo__msg_encode(struct imgo_msg *const *messages, size_t n,
 		chunk = cached(messages[0], plain_dialect(messages[0], dialect));
 		return chunk ? imgo__chunk_ref(chunk) : NULL;
 	}
-	return is_json(dialect) ? encode_json_batch(messages, n, dialect)
-				: encode_packets(messages, n, dialect);
+	return is_json(dialect) ? encode_json_batch(messages, n, dialect) : encode_packets(messages, n, dialect);
 }

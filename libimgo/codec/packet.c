@@ -36,8 +36,7 @@ static int check(const uint8_t *data, size_t len, size_t body_max)
 	return too_long(total, header, body_max) ? IMGO_ELIMIT : 0;
 }
 
-ssize_t imgo__packet_decode(
-	const uint8_t *data, size_t len, size_t body_max, struct imgo__packet *out, size_t *need)
+ssize_t imgo__packet_decode(const uint8_t *data, size_t len, size_t body_max, struct imgo__packet *out, size_t *need)
 {
 	int rc = check(data, len, body_max);
 	size_t header;

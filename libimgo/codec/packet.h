@@ -10,28 +10,41 @@
 
 #include <imgo/types.h>
 
-#define IMGO__PACKET_HEADER 16
+#define IMGO__PACKET_HEADER  16
 #define IMGO__PACKET_HEADER2 28
 
 enum { /* operations */
-	IMGO__OP_HEARTBEAT = 2, IMGO__OP_HEARTBEAT_REPLY = 3,
-	IMGO__OP_SEND = 4, IMGO__OP_SEND_REPLY = 5,
-	IMGO__OP_AUTH = 7, IMGO__OP_AUTH_REPLY = 8,
+	IMGO__OP_HEARTBEAT = 2,
+	IMGO__OP_HEARTBEAT_REPLY = 3,
+	IMGO__OP_SEND = 4,
+	IMGO__OP_SEND_REPLY = 5,
+	IMGO__OP_AUTH = 7,
+	IMGO__OP_AUTH_REPLY = 8,
 	IMGO__OP_RAW = 9,
-	IMGO__OP_ROOM = 12, IMGO__OP_ROOM_REPLY = 13,
-	IMGO__OP_SUB = 14, IMGO__OP_SUB_REPLY = 15, IMGO__OP_UNSUB = 16, IMGO__OP_UNSUB_REPLY = 17,
+	IMGO__OP_ROOM = 12,
+	IMGO__OP_ROOM_REPLY = 13,
+	IMGO__OP_SUB = 14,
+	IMGO__OP_SUB_REPLY = 15,
+	IMGO__OP_UNSUB = 16,
+	IMGO__OP_UNSUB_REPLY = 17,
 	IMGO__OP_ACK = 18,
-	IMGO__OP_JOIN = 20, IMGO__OP_LEAVE = 21, IMGO__OP_JOIN_REPLY = 22, IMGO__OP_LEAVE_REPLY = 23,
-	IMGO__OP_GAP = 24, IMGO__OP_RECONNECT = 25, IMGO__OP_KICK = 26,
-	IMGO__OP_TEST = 254, IMGO__OP_TEST_REPLY = 255,
+	IMGO__OP_JOIN = 20,
+	IMGO__OP_LEAVE = 21,
+	IMGO__OP_JOIN_REPLY = 22,
+	IMGO__OP_LEAVE_REPLY = 23,
+	IMGO__OP_GAP = 24,
+	IMGO__OP_RECONNECT = 25,
+	IMGO__OP_KICK = 26,
+	IMGO__OP_TEST = 254,
+	IMGO__OP_TEST_REPLY = 255,
 };
 
 struct imgo__packet {
 	uint16_t ver;
-	bool has_id;       /* header length 28 */
+	bool has_id; /* header length 28 */
 	int32_t op;
 	int32_t seq;
-	struct imgo_id id; /* has_id only */
+	struct imgo_id id;    /* has_id only */
 	struct imgo_str body; /* into the caller's bytes */
 	bool quoted; /* JSON only: body is the inside of a JSON string, escapes as sent; written back as it is */
 };

@@ -135,12 +135,10 @@ int imgo__packet_decode_json(struct imgo_str text, struct imgo__packet *out)
 
 	if (walk(text, members))
 		return IMGO_EPROTO;
-	if (!parse_int(members[VER], 0, UINT16_MAX, &ver) ||
-		!parse_int(members[OP], INT32_MIN, INT32_MAX, &op) ||
+	if (!parse_int(members[VER], 0, UINT16_MAX, &ver) || !parse_int(members[OP], INT32_MIN, INT32_MAX, &op) ||
 		!parse_int(members[SEQ], INT32_MIN, INT32_MAX, &seq))
 		return IMGO_EPROTO;
-	*out = (struct imgo__packet){
-		.ver = (uint16_t)ver, .op = (int32_t)op, .seq = (int32_t)seq, .body = members[BODY]};
+	*out = (struct imgo__packet){.ver = (uint16_t)ver, .op = (int32_t)op, .seq = (int32_t)seq, .body = members[BODY]};
 	out->quoted = out->body.len && *out->body.p == '"';
 	if (out->quoted)
 		out->body = unquoted(out->body);
@@ -153,22 +151,20 @@ int imgo__packet_decode_json(struct imgo_str text, struct imgo__packet *out)
 
 static int encode(struct imgo__buf *out, const struct imgo__packet *packet)
 {
-	int rc = imgo__buf_printf(out,
-		"{\"ver\":%u,\"op\":%" PRId32 ",\"seq\":%" PRId32 ",\"body\":", packet->ver, packet->op,
-		packet->seq);
+	int rc = imgo__buf_printf(out, "{\"ver\":%u,\"op\":%" PRId32 ",\"seq\":%" PRId32 ",\"body\":", packet->ver,
+		packet->op, packet->seq);
 
 	if (rc)
 		return rc;
 	if (packet->quoted)
-		rc = imgo__buf_append(out, "\"", 1) || imgo__buf_str(out, packet->body) ||
-		     imgo__buf_append(out, "\"", 1);
+		rc = imgo__buf_append(out, "\"", 1) || imgo__buf_str(out, packet->body) || imgo__buf_append(out, "\"", 1);
 	else
 		rc = imgo__json_embed(out, packet->body);
 	if (rc)
 		return rc;
 	if (packet->has_id)
-		return imgo__buf_printf(out, ",\"epoch\":%" PRIu32 ",\"id\":\"%" PRIu64 "\"}",
-			packet->id.epoch, packet->id.id);
+		return imgo__buf_printf(
+			out, ",\"epoch\":%" PRIu32 ",\"id\":\"%" PRIu64 "\"}", packet->id.epoch, packet->id.id);
 	return imgo__buf_append(out, "}", 1);
 }
 

@@ -14,7 +14,7 @@
 
 #include "codec/mp.h"
 
-#define IMGO__RPC_PREFIX 4
+#define IMGO__RPC_PREFIX     4
 #define IMGO__RPC_METHOD_MAX 64 /* bytes of a method's name, at least 1 */
 
 enum imgo__rpc_type { IMGO__RPC_REQUEST = 0, IMGO__RPC_RESPONSE = 1, IMGO__RPC_NOTIFY = 2 };

@@ -121,8 +121,7 @@ static bool peek_text(struct imgo__ws *ws, const struct frame *f, const uint8_t 
 
 static bool close_code_valid(uint16_t code)
 {
-	return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
-	       (code >= 3000 && code <= 4999);
+	return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
 }
 
 static int take_control(struct imgo__ws *ws, const struct frame *f, const uint8_t *payload,
@@ -145,8 +144,8 @@ static int take_control(struct imgo__ws *ws, const struct frame *f, const uint8_
 	return 0;
 }
 
-static int take_data(struct imgo__ws *ws, const struct frame *f, const uint8_t *payload,
-	struct imgo__buf *message, struct imgo__ws_event *event, uint16_t *close_code)
+static int take_data(struct imgo__ws *ws, const struct frame *f, const uint8_t *payload, struct imgo__buf *message,
+	struct imgo__ws_event *event, uint16_t *close_code)
 {
 	uint8_t op = f->op == IMGO__WS_CONT ? ws->message_op : f->op;
 	bool whole = f->fin && f->op != IMGO__WS_CONT;
@@ -186,8 +185,7 @@ ssize_t imgo__ws_decode(struct imgo__ws *ws, bool server, uint8_t *data, size_t 
 	*need = 1;
 	if (ws->closed)
 		return (ssize_t)len;
-	rc = read_header(
-		ws, server, data, len, message_max > gathered ? message_max - gathered : 0, &f, close_code);
+	rc = read_header(ws, server, data, len, message_max > gathered ? message_max - gathered : 0, &f, close_code);
 	*need = f.header + (size_t)f.len;
 	if (rc <= 0)
 		return rc;

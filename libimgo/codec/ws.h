@@ -7,23 +7,30 @@
 
 #include <imgo/types.h>
 
-enum { IMGO__WS_CONT = 0, IMGO__WS_TEXT = 1, IMGO__WS_BINARY = 2, IMGO__WS_CLOSE = 8, IMGO__WS_PING = 9, IMGO__WS_PONG = 10 };
+enum {
+	IMGO__WS_CONT = 0,
+	IMGO__WS_TEXT = 1,
+	IMGO__WS_BINARY = 2,
+	IMGO__WS_CLOSE = 8,
+	IMGO__WS_PING = 9,
+	IMGO__WS_PONG = 10
+};
 
 struct imgo__buf;
 
 /* State of one receiving side: small, no allocation of its own. Zero-initialise. */
 struct imgo__ws {
-	uint8_t message_op;  /* TEXT or BINARY while a fragmented message is open, else 0 */
-	bool closed;         /* a close frame was seen: nothing more is read */
-	uint32_t utf8;       /* state of the open text message */
-	uint32_t fragments;  /* of the open message */
-	size_t checked;      /* payload bytes of a still incomplete text frame that are in utf8 already */
+	uint8_t message_op; /* TEXT or BINARY while a fragmented message is open, else 0 */
+	bool closed;        /* a close frame was seen: nothing more is read */
+	uint32_t utf8;      /* state of the open text message */
+	uint32_t fragments; /* of the open message */
+	size_t checked;     /* payload bytes of a still incomplete text frame that are in utf8 already */
 };
 
 /* One complete event. payload points into the caller's data (unmasked in place) or into *message. */
 struct imgo__ws_event {
 	uint8_t op; /* TEXT or BINARY (a whole message), CLOSE, PING, PONG; 0: a fragment was taken, nothing to report */
-	uint16_t close_code; /* CLOSE: 1005 when there was none */
+	uint16_t close_code;     /* CLOSE: 1005 when there was none */
 	struct imgo_str payload; /* CLOSE: the reason, without the code */
 };
 

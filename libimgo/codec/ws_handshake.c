@@ -25,8 +25,7 @@ int imgo__ws_accept(struct imgo_str key, char out[29])
 
 static bool is_base64(char c)
 {
-	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
-	       c == '/';
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/';
 }
 
 bool imgo__ws_key_valid(struct imgo_str key)

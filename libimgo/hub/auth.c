@@ -131,8 +131,7 @@ static int take_resume(struct login *login, struct imgo_str object)
 static int take_member(struct login *login, struct imgo_str key, struct imgo_str value, size_t rooms_max)
 {
 	static const char *const names[] = {"token", "device", "rooms", "resume"};
-	const bool seen[] = {
-		login->auth.token.p, login->auth.device.p, login->auth.rooms, login->auth.has_resume};
+	const bool seen[] = {login->auth.token.p, login->auth.device.p, login->auth.rooms, login->auth.has_resume};
 
 	for (size_t i = 0; i < sizeof seen; i++) {
 		if (is_key(key, names[i]) && seen[i])
@@ -192,9 +191,8 @@ void imgo__hub_auth(struct imgo__conn *c, const struct imgo__packet *packet)
 	struct imgo_hub *hub = c->hub;
 	struct login login;
 
-	login.auth = (struct imgo_hub_auth){.ver = packet->ver == 2 ? 2 : 1,
-		.kind = (enum imgo_hub_kind)c->kind,
-		.peer = imgo_str(c->pre->peer)};
+	login.auth = (struct imgo_hub_auth){
+		.ver = packet->ver == 2 ? 2 : 1, .kind = (enum imgo_hub_kind)c->kind, .peer = imgo_str(c->pre->peer)};
 	login.strings = (struct imgo__buf){0};
 	int r = read_login(c, packet, &login);
 	if (r) {
@@ -243,10 +241,8 @@ static int install(struct imgo__conn *c, const struct imgo_hub_grant *grant, str
 	struct imgo_hub *hub = c->hub;
 	struct imgo__pre *pre = c->pre;
 
-	*reply = (struct imgo__packet){.ver = reply_ver(pre->ver, grant->ver),
-		.op = IMGO__OP_AUTH_REPLY,
-		.seq = pre->seq,
-		.body = grant->reply};
+	*reply = (struct imgo__packet){
+		.ver = reply_ver(pre->ver, grant->ver), .op = IMGO__OP_AUTH_REPLY, .seq = pre->seq, .body = grant->reply};
 	int r = imgo__user_attach(c, grant->user);
 	if (r)
 		return r;

@@ -108,8 +108,7 @@ static struct cast *new_cast(struct imgo_hub *hub, struct imgo__room *room)
 	return cast;
 }
 
-int imgo__cast_start(
-	struct imgo_hub *hub, struct imgo__room *room, struct imgo_msg *const *messages, size_t n)
+int imgo__cast_start(struct imgo_hub *hub, struct imgo__room *room, struct imgo_msg *const *messages, size_t n)
 {
 	size_t bytes = weigh(messages, n);
 
@@ -148,8 +147,7 @@ static struct imgo__chunk *cast_chunk(struct cast *cast, unsigned dialect)
 {
 	cast->sealed = true;
 	if (!cast->chunks[dialect])
-		cast->chunks[dialect] =
-			imgo__msg_encode(cast->messages, cast->n, (enum imgo__dialect)dialect);
+		cast->chunks[dialect] = imgo__msg_encode(cast->messages, cast->n, (enum imgo__dialect)dialect);
 	return cast->chunks[dialect];
 }
 
@@ -303,7 +301,6 @@ void imgo__casts_fill(struct imgo_hub *hub, struct imgo__room *room, uint32_t po
 	uint32_t hole = pos, n = room->n;
 
 	pass(hub, room, &hole, &room->walked); /* 0 when no cast is under way */
-	imgo__list_for(link, &room->casts)
-		pass(hub, room, &hole, &imgo__container_of(link, struct cast, link)->end);
+	imgo__list_for(link, &room->casts) pass(hub, room, &hole, &imgo__container_of(link, struct cast, link)->end);
 	pass(hub, room, &hole, &n);
 }

@@ -83,8 +83,7 @@ void imgo__hub_room_made(struct imgo_hub *hub)
 		imgo__listener_resume(imgo__container_of(link, struct hub_listener, link)->listener);
 }
 
-int imgo_hub_listen(struct imgo_hub *hub, const char *address, enum imgo_hub_kind kind, int *port,
-	struct imgo_error *error)
+int imgo_hub_listen(struct imgo_hub *hub, const char *address, enum imgo_hub_kind kind, int *port, struct imgo_error *error)
 {
 	if (hub->freeing || (kind != IMGO_HUB_TCP && kind != IMGO_HUB_WEBSOCKET))
 		return imgo__fail(error, IMGO_EINVAL, "no such kind of listener");
@@ -217,8 +216,8 @@ static void take_options(struct imgo_hub *hub, const struct imgo_hub_options *op
 	*o = defaults;
 	if (options)
 		memcpy(o, options, options->size < sizeof *o ? options->size : sizeof *o);
-#define DEFAULT(name)                                                                                        \
-	if (o->name == 0)                                                                                    \
+#define DEFAULT(name) \
+	if (o->name == 0) \
 	o->name = defaults.name
 	DEFAULT(handshake_timeout_ms);
 	DEFAULT(heartbeat_timeout_ms);
@@ -274,19 +273,17 @@ static void enter_stats(struct imgo_hub *hub)
 	struct imgo__hub_stats *s = &hub->stats;
 
 	s->connections = imgo_stats_gauge(set, "imgo_hub_connections", "open client connections");
-	s->authenticated =
-		imgo_stats_gauge(set, "imgo_hub_authenticated", "client connections that are logged in");
+	s->authenticated = imgo_stats_gauge(set, "imgo_hub_authenticated", "client connections that are logged in");
 	s->accepted = imgo_stats_counter(set, "imgo_hub_accepted_total", "client connections taken");
-	s->refused_connections = imgo_stats_counter(set, "imgo_hub_refused_total{why=\"connections\"}",
-		"client connections refused when accepted");
+	s->refused_connections = imgo_stats_counter(
+		set, "imgo_hub_refused_total{why=\"connections\"}", "client connections refused when accepted");
 	s->refused_memory = imgo_stats_counter(
 		set, "imgo_hub_refused_total{why=\"memory\"}", "client connections refused when accepted");
 	s->pauses = imgo_stats_counter(set, "imgo_hub_accept_pauses_total", "times that accepting paused");
 	for (int i = 0; i < IMGO__HUB_CLOSES; i++)
 		s->closed[i] = imgo_stats_counter(set, closed[i], "client connections closed");
 	s->packets_in = imgo_stats_counter(set, "imgo_hub_packets_in_total", "packets and frames of clients");
-	s->packets_out =
-		imgo_stats_counter(set, "imgo_hub_packets_out_total", "packets given to connections");
+	s->packets_out = imgo_stats_counter(set, "imgo_hub_packets_out_total", "packets given to connections");
 	s->bytes_in = imgo_stats_counter(set, "imgo_hub_bytes_in_total", "bytes read from clients");
 	s->bytes_out = imgo_stats_counter(set, "imgo_hub_bytes_out_total", "bytes written to clients");
 	s->reads = imgo_stats_counter(set, "imgo_hub_reads_total", "system calls that read");

@@ -144,8 +144,7 @@ struct imgo__list_ends {
 };
 
 struct imgo__hub_stats {
-	struct imgo_stat *connections, *authenticated, *accepted, *refused_connections, *refused_memory,
-		*pauses;
+	struct imgo_stat *connections, *authenticated, *accepted, *refused_connections, *refused_memory, *pauses;
 	struct imgo_stat *closed[IMGO__HUB_CLOSES];
 	struct imgo_stat *packets_in, *packets_out, *bytes_in, *bytes_out, *reads, *writes, *dropped;
 };
@@ -231,9 +230,8 @@ static inline bool imgo__conn_alive(const struct imgo__conn *c)
 void imgo__conn_readable(struct imgo__conn *c);
 void imgo__conn_resume(struct imgo__conn *c); /* takes what was held while the host was asked */
 void imgo__input_free(struct imgo__conn *c);
-struct imgo__input *imgo__input_get(
-	struct imgo__conn *c);               /* makes it; NULL: out of memory (the connection is closed) */
-bool imgo__conn_spend(struct imgo__conn *c); /* one packet of its budget; false: closed for it */
+struct imgo__input *imgo__input_get(struct imgo__conn *c); /* makes it; NULL: out of memory (the connection is closed) */
+bool imgo__conn_spend(struct imgo__conn *c);               /* one packet of its budget; false: closed for it */
 
 /* ---- ws.c: both return bytes taken, or 0 and *need ---- */
 size_t imgo__ws_upgrade(struct imgo__conn *c, uint8_t *data, size_t len, size_t *need);
@@ -278,8 +276,7 @@ void imgo__rooms_fini(struct imgo_hub *hub);
 
 /* ---- cast.c ---- */
 /* Number of connections that it goes to, IMGO_ENOMEM, IMGO_ELIMIT. */
-int imgo__cast_start(
-	struct imgo_hub *hub, struct imgo__room *room, struct imgo_msg *const *messages, size_t n);
+int imgo__cast_start(struct imgo_hub *hub, struct imgo__room *room, struct imgo_msg *const *messages, size_t n);
 void imgo__casts_walk_fresh(struct imgo_hub *hub);
 void imgo__casts_walk_timer(struct imgo_loop *loop, struct imgo__timer *timer);
 /* Gives c what it is still due of the room's casts: before it leaves. */

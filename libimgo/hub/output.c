@@ -22,8 +22,7 @@ static int wait_with(struct imgo__conn *c, struct imgo__chunk *chunk, uint32_t o
 {
 	struct imgo_hub *hub = c->hub;
 
-	if (c->out && imgo__outq_weight(c->out) + chunk->len + IMGO__OUTQ_OVERHEAD >
-			      hub->opt.write_queue_max_bytes) {
+	if (c->out && imgo__outq_weight(c->out) + chunk->len + IMGO__OUTQ_OVERHEAD > hub->opt.write_queue_max_bytes) {
 		imgo__conn_kill(c, IMGO_CLOSE_SLOW);
 		return IMGO_ELIMIT;
 	}

@@ -44,8 +44,7 @@ static struct imgo__chunk *encode_json(struct imgo_hub *hub, const struct imgo__
 
 int imgo__hub_answer(struct imgo__conn *c, const struct imgo__packet *packet)
 {
-	struct imgo__chunk *chunk =
-		c->kind == IMGO_HUB_WEBSOCKET ? encode_json(c->hub, packet) : encode_tcp(packet);
+	struct imgo__chunk *chunk = c->kind == IMGO_HUB_WEBSOCKET ? encode_json(c->hub, packet) : encode_tcp(packet);
 
 	if (!chunk) {
 		imgo__conn_kill(c, IMGO_CLOSE_TRY_LATER);
@@ -69,8 +68,8 @@ static void reply(struct imgo__conn *c, const struct imgo__packet *to, int32_t o
 /* ---- rooms ---- */
 
 /* The body as a room's key. An empty JSON body is what version 1 clients write for none. */
-static int room_key(const struct imgo__conn *c, const struct imgo__packet *packet, struct imgo__buf *buf,
-	struct imgo_str *key)
+static int room_key(
+	const struct imgo__conn *c, const struct imgo__packet *packet, struct imgo__buf *buf, struct imgo_str *key)
 {
 	*key = packet->body;
 	if (packet->quoted) {
@@ -152,8 +151,7 @@ static bool host_took_it(struct imgo__conn *c, const struct imgo__packet *packet
 
 	if (!hub->ops.on_packet || packet->op == IMGO__OP_AUTH)
 		return false;
-	return hub->ops.on_packet(hub, imgo__conn_handle(c), &p, hub->user) || c->state != IMGO__CONN_LIVE ||
-	       hub->freeing;
+	return hub->ops.on_packet(hub, imgo__conn_handle(c), &p, hub->user) || c->state != IMGO__CONN_LIVE || hub->freeing;
 }
 
 static void on_packet(struct imgo__conn *c, const struct imgo__packet *packet)

@@ -37,13 +37,11 @@ static void refuse(struct imgo__conn *c, int status)
 	const char *more = status == 426   ? "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n"
 			   : status == 405 ? "Allow: GET\r\n"
 					   : "";
-	int len = snprintf(text, sizeof text,
-		"HTTP/1.1 %d %s\r\n%sContent-Length: 0\r\nConnection: close\r\n\r\n", status,
-		imgo__http_reason(status), more);
+	int len = snprintf(text, sizeof text, "HTTP/1.1 %d %s\r\n%sContent-Length: 0\r\nConnection: close\r\n\r\n",
+		status, imgo__http_reason(status), more);
 
 	answer(c, text, (size_t)len);
-	imgo__conn_kill(c,
-		status == 413 || status == 414 || status == 431 ? IMGO_CLOSE_TOO_BIG : IMGO_CLOSE_PROTOCOL);
+	imgo__conn_kill(c, status == 413 || status == 414 || status == 431 ? IMGO_CLOSE_TOO_BIG : IMGO_CLOSE_PROTOCOL);
 }
 
 /* Browsers say where the page that connects came from; others need not. */

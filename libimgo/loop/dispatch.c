@@ -83,8 +83,7 @@ void imgo__io_set(struct imgo_loop *loop, struct imgo__io *io, int events)
 	loop->ops->io_set(loop, io, events);
 }
 
-int imgo__sock_listen(
-	struct imgo_loop *loop, const struct imgo__addr *addr, int backlog, bool reuse_port, int *fd)
+int imgo__sock_listen(struct imgo_loop *loop, const struct imgo__addr *addr, int backlog, bool reuse_port, int *fd)
 {
 	return loop->ops->listen(loop, addr, backlog, reuse_port, fd);
 }

@@ -40,10 +40,8 @@ union io_view {
 	ev_io w;
 };
 
-static_assert(
-	sizeof(ev_io) <= offsetof(struct imgo__io, fn), "an ev_io must fit over the head of an imgo__io");
-static_assert(
-	offsetof(ev_io, fd) == offsetof(struct imgo__io, fd), "fd must lie where imgo__io_init puts it");
+static_assert(sizeof(ev_io) <= offsetof(struct imgo__io, fn), "an ev_io must fit over the head of an imgo__io");
+static_assert(offsetof(ev_io, fd) == offsetof(struct imgo__io, fd), "fd must lie where imgo__io_init puts it");
 static_assert((int)IMGO__READ == EV_READ && (int)IMGO__WRITE == EV_WRITE, "events are passed as they are");
 
 struct loop_ev {
@@ -266,8 +264,7 @@ static void on_io(struct ev_loop *ev, ev_io *w, int revents)
 	struct imgo_loop *loop = w->data;
 
 	(void)ev;
-	io->fn(loop, io,
-		revents & EV_ERROR ? IMGO__READ | IMGO__WRITE : revents & (IMGO__READ | IMGO__WRITE));
+	io->fn(loop, io, revents & EV_ERROR ? IMGO__READ | IMGO__WRITE : revents & (IMGO__READ | IMGO__WRITE));
 }
 
 static void op_io_set(struct imgo_loop *loop, struct imgo__io *io, int events)
@@ -410,8 +407,8 @@ int imgo_loop_new(struct imgo_loop **out, const struct imgo_loop_options *option
 	return err;
 }
 
-int imgo_loop_from_ev(struct imgo_loop **out, struct ev_loop *ev, const struct imgo_loop_options *options,
-	struct imgo_error *error)
+int imgo_loop_from_ev(
+	struct imgo_loop **out, struct ev_loop *ev, const struct imgo_loop_options *options, struct imgo_error *error)
 {
 	return make(out, ev, false, options, error);
 }

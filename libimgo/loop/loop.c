@@ -18,8 +18,8 @@
 
 enum { DEFER_ROUNDS = 8 };
 
-void imgo__loop_init(struct imgo_loop *loop, const struct imgo__loop_ops *ops,
-	const struct imgo_loop_options *options, uint64_t now_ms)
+void imgo__loop_init(struct imgo_loop *loop, const struct imgo__loop_ops *ops, const struct imgo_loop_options *options,
+	uint64_t now_ms)
 {
 	struct imgo_loop_options o = {0};
 
@@ -64,8 +64,7 @@ void imgo__timer_start(struct imgo_loop *loop, struct imgo__timer *timer, uint64
 	if (imgo__timer_active(timer))
 		imgo__wheel_remove(&loop->wheel, timer);
 	if (loop->wheel.n == 0 && !loop->firing)
-		imgo__wheel_advance(
-			&loop->wheel, now_us / 1000, loop); /* an empty wheel may have slept for long */
+		imgo__wheel_advance(&loop->wheel, now_us / 1000, loop); /* an empty wheel may have slept for long */
 	due_ms = delay_ms > UINT64_MAX / 2 ? UINT64_MAX / 2 : due_ms + delay_ms;
 	imgo__wheel_insert(&loop->wheel, timer, due_ms);
 	if (!loop->firing && timer->due_ms < loop->armed_ms)
@@ -153,14 +152,12 @@ void imgo__mail_send(struct imgo_loop *loop, struct imgo__mail *mail)
 
 bool imgo__loop_mail_waiting(struct imgo_loop *loop)
 {
-	return atomic_load_explicit(&loop->mail, memory_order_relaxed) != NULL ||
-	       atomic_load(&loop->signals) != 0;
+	return atomic_load_explicit(&loop->mail, memory_order_relaxed) != NULL || atomic_load(&loop->signals) != 0;
 }
 
 static struct imgo__mail *take_mail(struct imgo_loop *loop)
 {
-	struct imgo__mail *newest = atomic_exchange_explicit(&loop->mail, NULL, memory_order_acquire),
-			  *oldest = NULL;
+	struct imgo__mail *newest = atomic_exchange_explicit(&loop->mail, NULL, memory_order_acquire), *oldest = NULL;
 
 	while (newest) {
 		struct imgo__mail *next = newest->next;
@@ -230,8 +227,8 @@ static void after_run(struct imgo_loop *loop, struct imgo__timer *timer)
 	fn(user);
 }
 
-int imgo_loop_after(struct imgo_loop *loop, uint64_t delay_ms, void (*fn)(void *user), void *user,
-	struct imgo_loop_timer **out)
+int imgo_loop_after(
+	struct imgo_loop *loop, uint64_t delay_ms, void (*fn)(void *user), void *user, struct imgo_loop_timer **out)
 {
 	struct imgo_loop_timer *after = imgo__alloc(sizeof(*after));
 
@@ -262,8 +259,7 @@ static void drop_timers(struct imgo_loop *loop)
 		for (int slot = 0; slot < IMGO__WHEEL_SLOTS; slot++) {
 			imgo__list_for(link, &loop->wheel.slots[level][slot])
 			{
-				struct imgo__timer *timer =
-					imgo__container_of(link, struct imgo__timer, link);
+				struct imgo__timer *timer = imgo__container_of(link, struct imgo__timer, link);
 				imgo__timer_stop(loop, timer);
 				if (timer->fn == after_run)
 					free(imgo__container_of(timer, struct imgo_loop_timer, timer));

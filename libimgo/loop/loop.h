@@ -79,18 +79,18 @@ void imgo__mail_send(struct imgo_loop *loop, struct imgo__mail *mail); /* any th
 /* ---- blocking work: a bounded pool of threads that belongs to one loop ---- */
 struct imgo__pool;
 struct imgo__work {
-	struct imgo__pool *pool; /* the pool's own */
-	struct imgo__work *next; /* the pool's own */
-	void (*run)(struct imgo__work *work, void *thread);       /* on a worker thread */
+	struct imgo__pool *pool;                                       /* the pool's own */
+	struct imgo__work *next;                                       /* the pool's own */
+	void (*run)(struct imgo__work *work, void *thread);            /* on a worker thread */
 	void (*done)(struct imgo_loop *loop, struct imgo__work *work); /* on the loop's thread, always, exactly once */
 	bool canceled; /* set when `run` never ran because the pool was freed first */
 };
 
 /* Each thread has a value of its own, made by thread_init on that thread (say a memcached_st), passed to run. */
 struct imgo__pool_options {
-	unsigned threads;  /* at least 1 */
-	unsigned jobs_max; /* waiting; more are refused with IMGO_ELIMIT */
-	void *(*thread_init)(void *user);        /* may be NULL */
+	unsigned threads;                 /* at least 1 */
+	unsigned jobs_max;                /* waiting; more are refused with IMGO_ELIMIT */
+	void *(*thread_init)(void *user); /* may be NULL */
 	void (*thread_fini)(void *thread, void *user);
 	void *user;
 	const char *name; /* of the threads, up to 15 characters */
@@ -119,27 +119,27 @@ bool imgo__addr_is_loopback(const struct imgo__addr *addr);
 
 int imgo__sock_listen(struct imgo_loop *loop, const struct imgo__addr *addr, int backlog, bool reuse_port, int *fd);
 int imgo__sock_accept(struct imgo_loop *loop, int listen_fd, int *fd, struct imgo__addr *peer);
-	/* IMGO_ETIMEDOUT: none is waiting; IMGO_ELIMIT: EMFILE/ENFILE; sets TCP_NODELAY */
+/* IMGO_ETIMEDOUT: none is waiting; IMGO_ELIMIT: EMFILE/ENFILE; sets TCP_NODELAY */
 int imgo__sock_connect(struct imgo_loop *loop, const struct imgo__addr *addr, int *fd); /* writable when connected */
-int imgo__sock_error(struct imgo_loop *loop, int fd);    /* outcome of the connect: 0 or an imgo_err */
+int imgo__sock_error(struct imgo_loop *loop, int fd); /* outcome of the connect: 0 or an imgo_err */
 ssize_t imgo__sock_read(struct imgo_loop *loop, int fd, void *p, size_t len);
-	/* > 0 bytes; 0 end of stream; IMGO_ETIMEDOUT would block; IMGO_ECLOSED reset; other errors */
+/* > 0 bytes; 0 end of stream; IMGO_ETIMEDOUT would block; IMGO_ECLOSED reset; other errors */
 ssize_t imgo__sock_writev(struct imgo_loop *loop, int fd, const struct iovec *iov, int n);
-	/* ≥ 0 bytes taken (MSG_NOSIGNAL); IMGO_ETIMEDOUT would block; IMGO_ECLOSED; other errors */
-int imgo__sock_unsent(struct imgo_loop *loop, int fd);   /* SIOCOUTQ: bytes the peer's TCP has not acknowledged, or < 0 */
+/* ≥ 0 bytes taken (MSG_NOSIGNAL); IMGO_ETIMEDOUT would block; IMGO_ECLOSED; other errors */
+int imgo__sock_unsent(struct imgo_loop *loop, int fd); /* SIOCOUTQ: bytes the peer's TCP has not acknowledged, or < 0 */
 int imgo__sock_local(struct imgo_loop *loop, int fd, struct imgo__addr *out);
 void imgo__sock_shutdown(struct imgo_loop *loop, int fd); /* sends FIN after what was written */
 void imgo__sock_close(struct imgo_loop *loop, int fd);
-void imgo__sock_reset(struct imgo_loop *loop, int fd);    /* closes with RST (SO_LINGER 0) */
+void imgo__sock_reset(struct imgo_loop *loop, int fd); /* closes with RST (SO_LINGER 0) */
 
 /* ---- the table ---- */
 struct imgo__loop_ops {
 	void (*free)(struct imgo_loop *loop);
 	int (*run)(struct imgo_loop *loop);
-	void (*stop)(struct imgo_loop *loop);   /* any thread, async-signal-safe */
-	void (*wake)(struct imgo_loop *loop);   /* any thread, async-signal-safe: mail is waiting */
+	void (*stop)(struct imgo_loop *loop);                   /* any thread, async-signal-safe */
+	void (*wake)(struct imgo_loop *loop);                   /* any thread, async-signal-safe: mail is waiting */
 	void (*arm)(struct imgo_loop *loop, uint64_t delay_ms); /* call imgo__loop_timers after that; UINT64_MAX: never */
-	void (*turn)(struct imgo_loop *loop);   /* deferred tasks exist: do not block before they ran */
+	void (*turn)(struct imgo_loop *loop);                   /* deferred tasks exist: do not block before they ran */
 	int (*fd)(struct imgo_loop *loop);
 	int (*timeout_ms)(struct imgo_loop *loop);
 	int (*process)(struct imgo_loop *loop);

@@ -43,8 +43,8 @@ struct imgo_loop {
 	struct imgo__list watched;         /* signals of this loop, struct watched in signal.c */
 };
 
-void imgo__loop_init(struct imgo_loop *loop, const struct imgo__loop_ops *ops,
-	const struct imgo_loop_options *options, uint64_t now_ms);
+void imgo__loop_init(struct imgo_loop *loop, const struct imgo__loop_ops *ops, const struct imgo_loop_options *options,
+	uint64_t now_ms);
 /* Drops what is left of timers of imgo_loop_after, mail and signals. The backend must still answer `arm` and
  * `wake`. */
 void imgo__loop_fini(struct imgo_loop *loop);

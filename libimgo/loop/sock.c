@@ -91,8 +91,7 @@ static int listen_on(const struct imgo__addr *addr, int backlog, bool reuse_port
 	return 0;
 }
 
-int imgo__real_listen(
-	struct imgo_loop *loop, const struct imgo__addr *addr, int backlog, bool reuse_port, int *fd)
+int imgo__real_listen(struct imgo_loop *loop, const struct imgo__addr *addr, int backlog, bool reuse_port, int *fd)
 {
 	struct imgo__addr v4 = *addr;
 	int err = listen_on(addr, backlog, reuse_port, fd);
@@ -108,8 +107,7 @@ int imgo__real_accept(struct imgo_loop *loop, int listen_fd, int *fd, struct img
 	(void)loop;
 	for (;;) {
 		peer->len = sizeof(peer->ss);
-		*fd = accept4(
-			listen_fd, (struct sockaddr *)&peer->ss, &peer->len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		*fd = accept4(listen_fd, (struct sockaddr *)&peer->ss, &peer->len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (*fd >= 0)
 			break;
 		switch (errno) {
@@ -145,8 +143,7 @@ int imgo__real_connect(struct imgo_loop *loop, const struct imgo__addr *addr, in
 		return imgo__from_errno(errno);
 	if (addr->ss.ss_family != AF_UNIX)
 		set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	if (connect(fd, (const struct sockaddr *)&addr->ss, addr->len) == 0 || errno == EINPROGRESS ||
-		errno == EINTR) {
+	if (connect(fd, (const struct sockaddr *)&addr->ss, addr->len) == 0 || errno == EINPROGRESS || errno == EINTR) {
 		*out = fd;
 		return 0;
 	}
@@ -189,8 +186,7 @@ ssize_t imgo__real_read(struct imgo_loop *loop, int fd, void *p, size_t len)
 
 ssize_t imgo__real_writev(struct imgo_loop *loop, int fd, const struct iovec *iov, int n)
 {
-	struct msghdr msg = {
-		.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)(n < IOV_MAX ? n : IOV_MAX)};
+	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)(n < IOV_MAX ? n : IOV_MAX)};
 	ssize_t done;
 
 	(void)loop;

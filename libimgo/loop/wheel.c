@@ -70,8 +70,7 @@ static int next_slot(const struct imgo__wheel *wheel, uint64_t *at, int *slot)
 		uint64_t used = wheel->used[level], turned, begin;
 		if (used == 0)
 			continue;
-		turned = now_slot == SLOTS - 1 ? used
-					       : used >> (now_slot + 1) | used << (SLOTS - 1 - now_slot);
+		turned = now_slot == SLOTS - 1 ? used : used >> (now_slot + 1) | used << (SLOTS - 1 - now_slot);
 		ahead = __builtin_ctzll(turned) + 1; /* slots after the present one */
 		begin = ((wheel->now_ms >> shift) + (uint64_t)ahead) << shift;
 		if (best < 0 || begin < *at) {

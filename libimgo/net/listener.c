@@ -44,8 +44,7 @@ void imgo__sock_watch_peer(int fd)
 
 	/* Errors are fine: a unix socket has none of these. */
 	for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
-		(void)setsockopt(
-			fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
+		(void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
 }
 
 static void pause_accepting(struct imgo__listener *l, int err)
@@ -134,8 +133,7 @@ int imgo__listener_new(struct imgo__listener **out, struct imgo_loop *loop, cons
 
 	*out = NULL;
 	if (!address || imgo__addr_parse(&addr, imgo_str(address)))
-		return imgo__fail(
-			error, IMGO_EINVAL, "not an address to listen on: %s", address ? address : "(none)");
+		return imgo__fail(error, IMGO_EINVAL, "not an address to listen on: %s", address ? address : "(none)");
 	struct imgo__listener *l = imgo__zalloc(sizeof *l);
 	if (!l)
 		return imgo__fail(error, IMGO_ENOMEM, "out of memory");

@@ -29,8 +29,7 @@ void imgo__stream_init(struct imgo__stream *s, struct imgo_loop *loop, const str
 
 static void watch(struct imgo__stream *s)
 {
-	int events = (s->paused || s->connecting ? 0 : IMGO__READ) |
-		     (s->waiting || s->connecting ? IMGO__WRITE : 0);
+	int events = (s->paused || s->connecting ? 0 : IMGO__READ) | (s->waiting || s->connecting ? IMGO__WRITE : 0);
 
 	imgo__io_set(s->loop, &s->io, events);
 }

@@ -16,11 +16,10 @@
 struct imgo__stream;
 
 struct imgo__stream_ops {
-	void (*opened)(struct imgo__stream *s);  /* of imgo__stream_connect; it failed: closed */
-	void (*data)(struct imgo__stream *s);    /* more behind in_at: take frames, move in_at */
-	void (*drained)(struct imgo__stream *s); /* all of `out` is sent; may be NULL */
-	void (*closed)(struct imgo__stream *s,
-		int err); /* by the peer or an error; the descriptor is closed already */
+	void (*opened)(struct imgo__stream *s);          /* of imgo__stream_connect; it failed: closed */
+	void (*data)(struct imgo__stream *s);            /* more behind in_at: take frames, move in_at */
+	void (*drained)(struct imgo__stream *s);         /* all of `out` is sent; may be NULL */
+	void (*closed)(struct imgo__stream *s, int err); /* by the peer or an error; the descriptor is closed already */
 };
 
 struct imgo__stream {
@@ -37,20 +36,16 @@ struct imgo__stream {
 };
 
 void imgo__stream_init(struct imgo__stream *s, struct imgo_loop *loop, const struct imgo__stream_ops *ops);
-void imgo__stream_accept(struct imgo__stream *s, int fd); /* takes it and begins to read */
-int imgo__stream_connect(
-	struct imgo__stream *s, const struct imgo__addr *addr); /* an error: nothing happened */
-void imgo__stream_close(
-	struct imgo__stream *s); /* without a callback; the buffers stay for whoever reads them */
-void imgo__stream_fini(struct imgo__stream *s); /* closes and frees the buffers; may be initialised again */
+void imgo__stream_accept(struct imgo__stream *s, int fd);                        /* takes it and begins to read */
+int imgo__stream_connect(struct imgo__stream *s, const struct imgo__addr *addr); /* an error: nothing happened */
+void imgo__stream_close(struct imgo__stream *s); /* without a callback; the buffers stay for whoever reads them */
+void imgo__stream_fini(struct imgo__stream *s);  /* closes and frees the buffers; may be initialised again */
 
 /* Append to s->out, then call push. */
 void imgo__stream_push(struct imgo__stream *s);
-void imgo__stream_pause(
-	struct imgo__stream *s, bool pause); /* reading; data already in `in` is the owner's to look at */
+void imgo__stream_pause(struct imgo__stream *s, bool pause); /* reading; data already in `in` is the owner's to look at */
 
-void imgo__stream_again(
-	struct imgo__stream *s); /* the owner left frames in `in`, and wants `data` called for them now */
+void imgo__stream_again(struct imgo__stream *s); /* the owner left frames in `in`, and wants `data` called for them now */
 
 static inline size_t imgo__stream_unsent(const struct imgo__stream *s)
 {

@@ -76,8 +76,7 @@ static int do_del(struct imgo__memory *reg, struct imgo_registry_del *items, siz
 static int get_one(struct imgo__memory *reg, struct imgo_registry_get *item)
 {
 	item->nsessions = 0;
-	for (struct imgo__reg_session *s = imgo__reg_first(&reg->sessions, item->user); s;
-		s = imgo__reg_next(s)) {
+	for (struct imgo__reg_session *s = imgo__reg_first(&reg->sessions, item->user); s; s = imgo__reg_next(s)) {
 		struct imgo_session *found;
 		if (!imgo__reg_alive(reg, s))
 			continue;
@@ -117,8 +116,7 @@ static int do_rooms(struct imgo__memory *reg, struct imgo_registry_rooms *items,
 {
 	for (size_t i = 0; i < n; i++) {
 		struct imgo__reg_session *s = imgo__reg_find(reg, items[i].user, items[i].id);
-		items[i].err = s ? imgo__reg_rooms_set(&reg->rooms, s, items[i].rooms, items[i].nrooms)
-				 : IMGO_ENOTFOUND;
+		items[i].err = s ? imgo__reg_rooms_set(&reg->rooms, s, items[i].rooms, items[i].nrooms) : IMGO_ENOTFOUND;
 	}
 	return 0;
 }
@@ -230,8 +228,7 @@ static void run_calls(struct imgo_loop *loop, struct imgo__task *task)
 	(void)loop;
 	imgo__list_take(&now, &reg->calls);
 	reg->running = true;
-	while ((link = imgo__list_pop(&now)) != NULL ||
-		(reg->freed && (link = imgo__list_pop(&reg->calls)) != NULL)) {
+	while ((link = imgo__list_pop(&now)) != NULL || (reg->freed && (link = imgo__list_pop(&reg->calls)) != NULL)) {
 		struct call *call = imgo__container_of(link, struct call, link);
 		int err = reg->freed ? IMGO_ECANCELED : perform(reg, call);
 		call->cb(err, call->user);
@@ -255,8 +252,7 @@ static void memory_free(void *impl)
 		run_calls(reg->loop, &reg->task);
 }
 
-static int enqueue(
-	struct imgo__memory *reg, enum kind kind, void *args, size_t n, imgo_registry_cb *cb, void *user)
+static int enqueue(struct imgo__memory *reg, enum kind kind, void *args, size_t n, imgo_registry_cb *cb, void *user)
 {
 	struct call *call = imgo__zalloc(sizeof *call);
 
@@ -287,8 +283,7 @@ static int memory_get(void *impl, struct imgo_registry_get *items, size_t n, img
 	return enqueue(impl, GET, items, n, cb, user);
 }
 
-static int memory_rooms(
-	void *impl, struct imgo_registry_rooms *items, size_t n, imgo_registry_cb *cb, void *user)
+static int memory_rooms(void *impl, struct imgo_registry_rooms *items, size_t n, imgo_registry_cb *cb, void *user)
 {
 	return enqueue(impl, ROOMS, items, n, cb, user);
 }

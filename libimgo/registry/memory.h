@@ -100,11 +100,9 @@ void imgo__reg_rooms_init(struct imgo__reg_rooms *rooms);
 void imgo__reg_rooms_fini(struct imgo__reg_rooms *rooms); /* every session has left */
 /* Puts the session in these rooms (duplicates count once) instead of its present ones. IMGO_ENOMEM: nothing
  * changed. */
-int imgo__reg_rooms_set(
-	struct imgo__reg_rooms *rooms, struct imgo__reg_session *s, const struct imgo_str *names, size_t n);
-void imgo__reg_rooms_enter_none(
-	struct imgo__reg_rooms *rooms, struct imgo__reg_session *s);                    /* a new session */
-void imgo__reg_rooms_leave(struct imgo__reg_rooms *rooms, struct imgo__reg_session *s); /* and it goes */
+int imgo__reg_rooms_set(struct imgo__reg_rooms *rooms, struct imgo__reg_session *s, const struct imgo_str *names, size_t n);
+void imgo__reg_rooms_enter_none(struct imgo__reg_rooms *rooms, struct imgo__reg_session *s); /* a new session */
+void imgo__reg_rooms_leave(struct imgo__reg_rooms *rooms, struct imgo__reg_session *s);      /* and it goes */
 
 /* ---- memory_sessions.c ---- */
 static inline struct imgo_str imgo__reg_user(const struct imgo__reg_session *s)
@@ -124,30 +122,25 @@ struct imgo__reg_session *imgo__reg_first(const struct imgo__reg_sessions *t, st
 struct imgo__reg_session *imgo__reg_next(const struct imgo__reg_session *s);
 /* An unlinked record with the keys in it, or NULL. free() it when it is not inserted. */
 struct imgo__reg_session *imgo__reg_session_new(struct imgo_str user, struct imgo_str device);
-void imgo__reg_insert(
-	struct imgo__reg_sessions *t, struct imgo__reg_session *s); /* behind the user's others */
-void imgo__reg_remove(
-	struct imgo__reg_sessions *t, struct imgo__reg_session *s); /* out of rooms and lease already */
+void imgo__reg_insert(struct imgo__reg_sessions *t, struct imgo__reg_session *s); /* behind the user's others */
+void imgo__reg_remove(struct imgo__reg_sessions *t, struct imgo__reg_session *s); /* out of rooms and lease already */
 
 /* ---- memory_leases.c ---- */
 #define IMGO__LEASE_PROVISIONAL_MS 10000
 int imgo__leases_init(struct imgo__memory *reg);
 void imgo__leases_fini(struct imgo__memory *reg);
-static inline struct imgo__lease *imgo__lease_of(
-	const struct imgo__memory *reg, const struct imgo__reg_session *s)
+static inline struct imgo__lease *imgo__lease_of(const struct imgo__memory *reg, const struct imgo__reg_session *s)
 {
 	return reg->leases[s->lease];
 }
 struct imgo__lease *imgo__lease_get(const struct imgo__memory *reg, uint32_t comet); /* live, or NULL */
 /* The live lease of this very incarnation, made provisionally if need be; a larger one ends the older.
  * IMGO_ESTALE. */
-int imgo__lease_enter(
-	struct imgo__memory *reg, uint32_t comet, struct imgo_incarnation inc, struct imgo__lease **out);
+int imgo__lease_enter(struct imgo__memory *reg, uint32_t comet, struct imgo_incarnation inc, struct imgo__lease **out);
 int imgo__lease_renew(struct imgo__memory *reg, struct imgo_registry_renew *call);
 void imgo__lease_adopt(struct imgo__lease *lease, struct imgo__reg_session *s);
 void imgo__lease_forget(struct imgo__memory *reg, struct imgo__reg_session *s); /* the whole session goes */
-int imgo__lease_clear(
-	struct imgo__memory *reg, struct imgo__lease *lease); /* all its sessions go, it stays */
+int imgo__lease_clear(struct imgo__memory *reg, struct imgo__lease *lease);     /* all its sessions go, it stays */
 
 /* ---- memory_put.c ---- */
 static inline bool imgo__reg_alive(const struct imgo__memory *reg, const struct imgo__reg_session *s)
@@ -155,8 +148,7 @@ static inline bool imgo__reg_alive(const struct imgo__memory *reg, const struct 
 	return !(s->flags & IMGO__REG_TOMB) && imgo__lease_of(reg, s)->live;
 }
 
-static inline struct imgo_session_id imgo__reg_id(
-	const struct imgo__memory *reg, const struct imgo__reg_session *s)
+static inline struct imgo_session_id imgo__reg_id(const struct imgo__memory *reg, const struct imgo__reg_session *s)
 {
 	const struct imgo__lease *lease = imgo__lease_of(reg, s);
 	struct imgo_session_id id = {lease->comet, lease->inc, s->n};
@@ -164,8 +156,7 @@ static inline struct imgo_session_id imgo__reg_id(
 }
 
 /* The live session of that id, or NULL. */
-struct imgo__reg_session *imgo__reg_find(
-	const struct imgo__memory *reg, struct imgo_str user, struct imgo_session_id id);
+struct imgo__reg_session *imgo__reg_find(const struct imgo__memory *reg, struct imgo_str user, struct imgo_session_id id);
 int imgo__memory_put(struct imgo__memory *reg, struct imgo_registry_put *item); /* evicted go to reg->ids */
 
 #endif

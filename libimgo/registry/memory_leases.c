@@ -151,8 +151,8 @@ static void on_end(struct imgo_loop *loop, struct imgo__timer *timer)
 	struct imgo__lease *lease = imgo__container_of(timer, struct imgo__lease, timer);
 	struct imgo__memory *reg = lease->memory;
 
-	imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "registry", "lease-ended",
-		"comet=%u sessions=%llu", lease->comet, (unsigned long long)lease->nsessions);
+	imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "registry", "lease-ended", "comet=%u sessions=%llu",
+		lease->comet, (unsigned long long)lease->nsessions);
 	end_lease(reg, lease);
 	purge(reg, PURGE_SLICE);
 }
@@ -164,8 +164,7 @@ struct imgo__lease *imgo__lease_get(const struct imgo__memory *reg, uint32_t com
 	return node ? imgo__container_of(node, struct imgo__lease, node) : NULL;
 }
 
-int imgo__lease_enter(
-	struct imgo__memory *reg, uint32_t comet, struct imgo_incarnation inc, struct imgo__lease **out)
+int imgo__lease_enter(struct imgo__memory *reg, uint32_t comet, struct imgo_incarnation inc, struct imgo__lease **out)
 {
 	struct imgo__lease *lease = imgo__lease_get(reg, comet), *fresh;
 	int order = lease ? imgo_incarnation_cmp(inc, lease->inc) : 1;

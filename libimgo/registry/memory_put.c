@@ -14,13 +14,11 @@
 
 #include "base/mem.h"
 
-struct imgo__reg_session *imgo__reg_find(
-	const struct imgo__memory *reg, struct imgo_str user, struct imgo_session_id id)
+struct imgo__reg_session *imgo__reg_find(const struct imgo__memory *reg, struct imgo_str user, struct imgo_session_id id)
 {
 	struct imgo__reg_session *s = imgo__reg_first(&reg->sessions, user);
 
-	while (s &&
-		!(s->n == id.n && imgo__reg_alive(reg, s) && imgo_session_id_eq(imgo__reg_id(reg, s), id)))
+	while (s && !(s->n == id.n && imgo__reg_alive(reg, s) && imgo_session_id_eq(imgo__reg_id(reg, s), id)))
 		s = imgo__reg_next(s);
 	return s;
 }
@@ -77,8 +75,7 @@ static int evict(struct imgo__memory *reg, struct imgo_registry_put *item, struc
 }
 
 /* s is in: its device's other session goes, then the oldest ones above the maximum. */
-static int evict_others(
-	struct imgo__memory *reg, struct imgo_registry_put *item, const struct imgo__reg_session *s)
+static int evict_others(struct imgo__memory *reg, struct imgo_registry_put *item, const struct imgo__reg_session *s)
 {
 	uint32_t max = s->flags & IMGO__REG_ANNOUNCED ? 0 : item->sessions_max;
 	struct family family = family_of(reg, s);
@@ -93,8 +90,7 @@ static int evict_others(
 }
 
 /* May s come in, and with which seq? */
-static int admit(
-	const struct imgo__memory *reg, const struct imgo_registry_put *item, struct imgo__reg_session *s)
+static int admit(const struct imgo__memory *reg, const struct imgo_registry_put *item, struct imgo__reg_session *s)
 {
 	bool announced = s->flags & IMGO__REG_ANNOUNCED;
 	struct family family = family_of(reg, s);

@@ -62,8 +62,7 @@ static struct imgo__reg_room *acquire(struct imgo__reg_rooms *rooms, struct imgo
 }
 
 /* Fills list with the distinct rooms, each counted; returns how many, or IMGO_ENOMEM with none counted. */
-static int acquire_all(
-	struct imgo__reg_rooms *rooms, struct imgo__reg_room **list, const struct imgo_str *names, size_t n)
+static int acquire_all(struct imgo__reg_rooms *rooms, struct imgo__reg_room **list, const struct imgo_str *names, size_t n)
 {
 	int count = 0;
 
@@ -110,8 +109,7 @@ void imgo__reg_rooms_leave(struct imgo__reg_rooms *rooms, struct imgo__reg_sessi
 	s->nrooms = 0;
 }
 
-int imgo__reg_rooms_set(
-	struct imgo__reg_rooms *rooms, struct imgo__reg_session *s, const struct imgo_str *names, size_t n)
+int imgo__reg_rooms_set(struct imgo__reg_rooms *rooms, struct imgo__reg_session *s, const struct imgo_str *names, size_t n)
 {
 	struct imgo__reg_room *list[IMGO_REGISTRY_ROOMS_MAX], **many = NULL;
 	int count = acquire_all(rooms, list, names, n);

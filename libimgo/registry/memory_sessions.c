@@ -104,8 +104,7 @@ static void grow(struct imgo__reg_sessions *t)
 	high = bucket_at(t, t->nbuckets);
 	t->nbuckets++;
 	for (s = *low, *low = NULL; s; s = next) {
-		struct imgo__reg_session ***to =
-			bucket_no(t, imgo__reg_user(s)) == t->nbuckets - 1 ? &high : &low;
+		struct imgo__reg_session ***to = bucket_no(t, imgo__reg_user(s)) == t->nbuckets - 1 ? &high : &low;
 		next = s->next;
 		s->next = NULL;
 		**to = s;

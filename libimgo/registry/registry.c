@@ -12,8 +12,8 @@ struct imgo_registry {
 
 static bool complete(const struct imgo_registry_ops *ops)
 {
-	return ops && ops->size >= sizeof *ops && ops->free && ops->put_many && ops->del_many &&
-	       ops->get_many && ops->rooms_many && ops->renew && ops->comets && ops->count && ops->del_comet;
+	return ops && ops->size >= sizeof *ops && ops->free && ops->put_many && ops->del_many && ops->get_many &&
+	       ops->rooms_many && ops->renew && ops->comets && ops->count && ops->del_comet;
 }
 
 int imgo_registry_new_custom(
@@ -75,8 +75,8 @@ bool imgo__registry_valid_renew(const struct imgo_registry_renew *call)
 	       (call->leaving || (call->lease_ms >= 1 && call->lease_ms <= IMGO_REGISTRY_LEASE_MAX_MS));
 }
 
-int imgo_registry_put_many(struct imgo_registry *registry, struct imgo_registry_put *items, size_t n,
-	imgo_registry_cb *cb, void *user)
+int imgo_registry_put_many(
+	struct imgo_registry *registry, struct imgo_registry_put *items, size_t n, imgo_registry_cb *cb, void *user)
 {
 	if (!registry || !items || !n || !cb)
 		return IMGO_EINVAL;
@@ -91,8 +91,8 @@ int imgo_registry_put_many(struct imgo_registry *registry, struct imgo_registry_
 	return registry->ops.put_many(registry->impl, items, n, cb, user);
 }
 
-int imgo_registry_del_many(struct imgo_registry *registry, struct imgo_registry_del *items, size_t n,
-	imgo_registry_cb *cb, void *user)
+int imgo_registry_del_many(
+	struct imgo_registry *registry, struct imgo_registry_del *items, size_t n, imgo_registry_cb *cb, void *user)
 {
 	if (!registry || !items || !n || !cb)
 		return IMGO_EINVAL;
@@ -104,8 +104,8 @@ int imgo_registry_del_many(struct imgo_registry *registry, struct imgo_registry_
 	return registry->ops.del_many(registry->impl, items, n, cb, user);
 }
 
-int imgo_registry_get_many(struct imgo_registry *registry, struct imgo_registry_get *items, size_t n,
-	imgo_registry_cb *cb, void *user)
+int imgo_registry_get_many(
+	struct imgo_registry *registry, struct imgo_registry_get *items, size_t n, imgo_registry_cb *cb, void *user)
 {
 	if (!registry || !items || !n || !cb)
 		return IMGO_EINVAL;
@@ -119,8 +119,8 @@ int imgo_registry_get_many(struct imgo_registry *registry, struct imgo_registry_
 	return registry->ops.get_many(registry->impl, items, n, cb, user);
 }
 
-int imgo_registry_rooms_many(struct imgo_registry *registry, struct imgo_registry_rooms *items, size_t n,
-	imgo_registry_cb *cb, void *user)
+int imgo_registry_rooms_many(
+	struct imgo_registry *registry, struct imgo_registry_rooms *items, size_t n, imgo_registry_cb *cb, void *user)
 {
 	if (!registry || !items || !n || !cb)
 		return IMGO_EINVAL;
@@ -133,8 +133,7 @@ int imgo_registry_rooms_many(struct imgo_registry *registry, struct imgo_registr
 	return registry->ops.rooms_many(registry->impl, items, n, cb, user);
 }
 
-int imgo_registry_renew(
-	struct imgo_registry *registry, struct imgo_registry_renew *call, imgo_registry_cb *cb, void *user)
+int imgo_registry_renew(struct imgo_registry *registry, struct imgo_registry_renew *call, imgo_registry_cb *cb, void *user)
 {
 	if (!registry || !call || !cb || !imgo__registry_valid_renew(call))
 		return IMGO_EINVAL;
@@ -144,8 +143,7 @@ int imgo_registry_renew(
 	return registry->ops.renew(registry->impl, call, cb, user);
 }
 
-int imgo_registry_comets(
-	struct imgo_registry *registry, struct imgo_registry_comets *call, imgo_registry_cb *cb, void *user)
+int imgo_registry_comets(struct imgo_registry *registry, struct imgo_registry_comets *call, imgo_registry_cb *cb, void *user)
 {
 	if (!registry || !call || !cb)
 		return IMGO_EINVAL;
@@ -154,8 +152,7 @@ int imgo_registry_comets(
 	return registry->ops.comets(registry->impl, call, cb, user);
 }
 
-int imgo_registry_count(
-	struct imgo_registry *registry, struct imgo_registry_count *call, imgo_registry_cb *cb, void *user)
+int imgo_registry_count(struct imgo_registry *registry, struct imgo_registry_count *call, imgo_registry_cb *cb, void *user)
 {
 	if (!registry || !call || !cb)
 		return IMGO_EINVAL;

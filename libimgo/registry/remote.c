@@ -14,8 +14,8 @@
 #include "registry/shards.h"
 
 /* ---- joins ---- */
-struct imgo__remote_join *imgo__remote_begin(struct imgo__remote *remote,
-	const struct imgo__remote_kind *kind, void *args, size_t n, imgo_registry_cb *cb, void *user)
+struct imgo__remote_join *imgo__remote_begin(struct imgo__remote *remote, const struct imgo__remote_kind *kind,
+	void *args, size_t n, imgo_registry_cb *cb, void *user)
 {
 	struct imgo__remote_join *join = imgo__zalloc(sizeof *join);
 
@@ -61,8 +61,8 @@ static void told(struct imgo__remote *remote, uint32_t list_version)
 	if (list_version <= remote->newest)
 		return;
 	remote->newest = list_version;
-	imgo_log_event(imgo_loop_log(remote->loop), IMGO_LOG_ERROR, "registry", "router-list-old",
-		"ours=%u theirs=%u", remote->list_version, list_version);
+	imgo_log_event(imgo_loop_log(remote->loop), IMGO_LOG_ERROR, "registry", "router-list-old", "ours=%u theirs=%u",
+		remote->list_version, list_version);
 }
 
 /* Stands before the answer proper, or returns why there is none. */
@@ -218,8 +218,8 @@ static int add_router(struct imgo__remote *remote, struct imgo_str address,
 	return err;
 }
 
-static int add_routers(struct imgo__remote *remote, const struct imgo_registry_remote_options *options,
-	struct imgo_error *error)
+static int add_routers(
+	struct imgo__remote *remote, const struct imgo_registry_remote_options *options, struct imgo_error *error)
 {
 	struct imgo_str list[IMGO_REGISTRY_SHARDS_MAX];
 	const char *at = options->routers, *comma;
@@ -233,8 +233,7 @@ static int add_routers(struct imgo__remote *remote, const struct imgo_registry_r
 		list[remote->nrouters - 1] = imgo_strn(at, (size_t)(comma - at));
 		for (uint32_t i = 0; i + 1 < remote->nrouters; i++)
 			if (imgo_str_eq(list[i], list[remote->nrouters - 1]))
-				return imgo__fail(
-					error, IMGO_EINVAL, "registry: a router is in the list twice");
+				return imgo__fail(error, IMGO_EINVAL, "registry: a router is in the list twice");
 		at = comma + 1;
 	} while (*comma);
 	for (uint32_t p = 0; p < remote->partitions; p++)

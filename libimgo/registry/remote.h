@@ -56,13 +56,12 @@ struct imgo__remote_kind {
 	/* The answer, or (mp NULL) err, which the part ended with. Returns 0, or why the answer is not
 	 * understood: then it is called again with that. */
 	int (*read)(struct imgo__remote_part *part, int err, struct imgo__mp *mp);
-	int (*finish)(
-		struct imgo__remote_join *join); /* all parts have ended; NULL: 0. The error of the call */
+	int (*finish)(struct imgo__remote_join *join); /* all parts have ended; NULL: 0. The error of the call */
 };
 
 /* A call: NULL without memory. */
-struct imgo__remote_join *imgo__remote_begin(struct imgo__remote *remote,
-	const struct imgo__remote_kind *kind, void *args, size_t n, imgo_registry_cb *cb, void *user);
+struct imgo__remote_join *imgo__remote_begin(struct imgo__remote *remote, const struct imgo__remote_kind *kind,
+	void *args, size_t n, imgo_registry_cb *cb, void *user);
 /* Sends one part, whose index is in the join's arena. */
 void imgo__remote_send(struct imgo__remote_join *join, uint32_t shard, const uint32_t *index, size_t n);
 /* Everything is sent. Always 0. */
@@ -73,8 +72,7 @@ void imgo__remote_drop(struct imgo__remote_join *join); /* before anything is se
 int imgo__remote_put(void *impl, struct imgo_registry_put *items, size_t n, imgo_registry_cb *cb, void *user);
 int imgo__remote_del(void *impl, struct imgo_registry_del *items, size_t n, imgo_registry_cb *cb, void *user);
 int imgo__remote_get(void *impl, struct imgo_registry_get *items, size_t n, imgo_registry_cb *cb, void *user);
-int imgo__remote_rooms(
-	void *impl, struct imgo_registry_rooms *items, size_t n, imgo_registry_cb *cb, void *user);
+int imgo__remote_rooms(void *impl, struct imgo_registry_rooms *items, size_t n, imgo_registry_cb *cb, void *user);
 /* remote_all.c */
 int imgo__remote_renew(void *impl, struct imgo_registry_renew *call, imgo_registry_cb *cb, void *user);
 int imgo__remote_comets(void *impl, struct imgo_registry_comets *call, imgo_registry_cb *cb, void *user);

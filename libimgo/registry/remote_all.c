@@ -12,15 +12,14 @@
 #include "registry/registry.h"
 #include "registry/wire.h"
 
-static int start(struct imgo__remote *remote, const struct imgo__remote_kind *kind, void *args,
-	size_t results_size, imgo_registry_cb *cb, void *user)
+static int start(struct imgo__remote *remote, const struct imgo__remote_kind *kind, void *args, size_t results_size,
+	imgo_registry_cb *cb, void *user)
 {
 	struct imgo__remote_join *join = imgo__remote_begin(remote, kind, args, 0, cb, user);
 
 	if (!join)
 		return IMGO_ENOMEM;
-	if (results_size &&
-		!(join->results = imgo__arena_zalloc(&join->arena, remote->nrouters, results_size))) {
+	if (results_size && !(join->results = imgo__arena_zalloc(&join->arena, remote->nrouters, results_size))) {
 		imgo__remote_drop(join);
 		return IMGO_ENOMEM;
 	}
@@ -78,8 +77,7 @@ static int renew_finish(struct imgo__remote_join *join)
 
 int imgo__remote_renew(void *impl, struct imgo_registry_renew *call, imgo_registry_cb *cb, void *user)
 {
-	static const struct imgo__remote_kind kind = {
-		"registry.renew", renew_write, renew_read, renew_finish};
+	static const struct imgo__remote_kind kind = {"registry.renew", renew_write, renew_read, renew_finish};
 
 	return start(impl, &kind, call, 0, cb, user);
 }
@@ -156,8 +154,7 @@ static int comets_finish(struct imgo__remote_join *join)
 
 int imgo__remote_comets(void *impl, struct imgo_registry_comets *call, imgo_registry_cb *cb, void *user)
 {
-	static const struct imgo__remote_kind kind = {
-		"registry.comets", write_nil, comets_read, comets_finish};
+	static const struct imgo__remote_kind kind = {"registry.comets", write_nil, comets_read, comets_finish};
 
 	return start(impl, &kind, call, sizeof(struct comets), cb, user);
 }

@@ -14,8 +14,8 @@ struct many {
 	size_t (*bytes_of)(const void *items, size_t i); /* about; never less */
 };
 
-static void send_shard(struct imgo__remote_join *join, const struct many *many, uint32_t shard,
-	const uint32_t *index, size_t n)
+static void send_shard(
+	struct imgo__remote_join *join, const struct many *many, uint32_t shard, const uint32_t *index, size_t n)
 {
 	while (n > 0) {
 		size_t take = 0, bytes = 0;
@@ -40,8 +40,7 @@ static uint32_t *sort(struct imgo__remote_join *join, const struct many *many, u
 		return NULL;
 	memset(ends, 0, remote->nrouters * sizeof *ends);
 	for (size_t i = 0; i < join->n; i++) {
-		shards[i] =
-			remote->shard_of[imgo_partition(many->user_of(join->args, i), remote->partitions)];
+		shards[i] = remote->shard_of[imgo_partition(many->user_of(join->args, i), remote->partitions)];
 		ends[shards[i]]++;
 	}
 	for (uint32_t shard = 0; shard < remote->nrouters; shard++) {
@@ -227,8 +226,7 @@ static size_t rooms_item_bytes(const void *items, size_t i)
 	return ID_BYTES + 4 + item->user.len + rooms_bytes(item->rooms, item->nrooms);
 }
 
-int imgo__remote_rooms(
-	void *impl, struct imgo_registry_rooms *items, size_t n, imgo_registry_cb *cb, void *user)
+int imgo__remote_rooms(void *impl, struct imgo_registry_rooms *items, size_t n, imgo_registry_cb *cb, void *user)
 {
 	static const struct imgo__remote_kind kind = {"registry.rooms", rooms_write, rooms_read, NULL};
 	static const struct many many = {&kind, rooms_user, rooms_item_bytes};

@@ -28,33 +28,24 @@
 #include "base/mem.h"
 #include "codec/mp.h"
 
-#define IMGO__REGW_ITEMS_MAX                                                                                 \
-	16384 /* of one message; who sends keeps to IMGO__REGW_ITEMS and IMGO__REGW_BYTES */
-#define IMGO__REGW_ITEMS 4096
-#define IMGO__REGW_BYTES (2u << 20)
+#define IMGO__REGW_ITEMS_MAX 16384 /* of one message; who sends keeps to IMGO__REGW_ITEMS and IMGO__REGW_BYTES */
+#define IMGO__REGW_ITEMS     4096
+#define IMGO__REGW_BYTES     (2u << 20)
 
 /*
  * Requests. Those of many write items[index[0 … n - 1]]. Readers put what they read into the arena (strings
  * point into the input) and return 0, IMGO_EPROTO, IMGO_EINVAL (an argument is not allowed) or IMGO_ENOMEM.
  */
-void imgo__regw_put(
-	struct imgo__mpw *w, const struct imgo_registry_put *items, const uint32_t *index, size_t n);
-void imgo__regw_del(
-	struct imgo__mpw *w, const struct imgo_registry_del *items, const uint32_t *index, size_t n);
-void imgo__regw_get(
-	struct imgo__mpw *w, const struct imgo_registry_get *items, const uint32_t *index, size_t n);
-void imgo__regw_rooms(
-	struct imgo__mpw *w, const struct imgo_registry_rooms *items, const uint32_t *index, size_t n);
+void imgo__regw_put(struct imgo__mpw *w, const struct imgo_registry_put *items, const uint32_t *index, size_t n);
+void imgo__regw_del(struct imgo__mpw *w, const struct imgo_registry_del *items, const uint32_t *index, size_t n);
+void imgo__regw_get(struct imgo__mpw *w, const struct imgo_registry_get *items, const uint32_t *index, size_t n);
+void imgo__regw_rooms(struct imgo__mpw *w, const struct imgo_registry_rooms *items, const uint32_t *index, size_t n);
 void imgo__regw_renew(struct imgo__mpw *w, const struct imgo_registry_renew *call);
 
-int imgo__regw_read_put(
-	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_put **items, size_t *n);
-int imgo__regw_read_del(
-	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_del **items, size_t *n);
-int imgo__regw_read_get(
-	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_get **items, size_t *n);
-int imgo__regw_read_rooms(
-	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_rooms **items, size_t *n);
+int imgo__regw_read_put(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_put **items, size_t *n);
+int imgo__regw_read_del(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_del **items, size_t *n);
+int imgo__regw_read_get(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_get **items, size_t *n);
+int imgo__regw_read_rooms(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_rooms **items, size_t *n);
 int imgo__regw_read_renew(struct imgo__mp *mp, struct imgo_registry_renew *call);
 
 /*
@@ -69,18 +60,14 @@ void imgo__regw_renew_answer(struct imgo__mpw *w, int err, struct imgo_incarnati
 void imgo__regw_comets_answer(struct imgo__mpw *w, const struct imgo_registry_comets *call);
 void imgo__regw_count_answer(struct imgo__mpw *w, const struct imgo_registry_count *call);
 
-int imgo__regw_read_put_answer(struct imgo__mp *mp, struct imgo__arena *arena,
-	struct imgo_registry_put *items, const uint32_t *index, size_t n);
-int imgo__regw_read_del_answer(
-	struct imgo__mp *mp, struct imgo_registry_del *items, const uint32_t *index, size_t n);
-int imgo__regw_read_get_answer(struct imgo__mp *mp, struct imgo__arena *arena,
-	struct imgo_registry_get *items, const uint32_t *index, size_t n);
-int imgo__regw_read_rooms_answer(
-	struct imgo__mp *mp, struct imgo_registry_rooms *items, const uint32_t *index, size_t n);
+int imgo__regw_read_put_answer(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_put *items,
+	const uint32_t *index, size_t n);
+int imgo__regw_read_del_answer(struct imgo__mp *mp, struct imgo_registry_del *items, const uint32_t *index, size_t n);
+int imgo__regw_read_get_answer(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_get *items,
+	const uint32_t *index, size_t n);
+int imgo__regw_read_rooms_answer(struct imgo__mp *mp, struct imgo_registry_rooms *items, const uint32_t *index, size_t n);
 int imgo__regw_read_renew_answer(struct imgo__mp *mp, int *err, struct imgo_incarnation *inc);
-int imgo__regw_read_comets_answer(
-	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_comet_info **list, size_t *n);
-int imgo__regw_read_count_answer(
-	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_count *call);
+int imgo__regw_read_comets_answer(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_comet_info **list, size_t *n);
+int imgo__regw_read_count_answer(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_count *call);
 
 #endif

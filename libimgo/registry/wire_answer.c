@@ -53,8 +53,8 @@ static int read_evicted(struct imgo__mp *mp, struct imgo__arena *arena, struct i
 	return 0;
 }
 
-int imgo__regw_read_put_answer(struct imgo__mp *mp, struct imgo__arena *arena,
-	struct imgo_registry_put *items, const uint32_t *index, size_t n)
+int imgo__regw_read_put_answer(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_put *items,
+	const uint32_t *index, size_t n)
 {
 	if (read_count(mp, n) < 0)
 		return IMGO_EPROTO;
@@ -78,8 +78,7 @@ void imgo__regw_del_answer(struct imgo__mpw *w, const struct imgo_registry_del *
 		imgo__mpw_int(w, items[i].err);
 }
 
-int imgo__regw_read_del_answer(
-	struct imgo__mp *mp, struct imgo_registry_del *items, const uint32_t *index, size_t n)
+int imgo__regw_read_del_answer(struct imgo__mp *mp, struct imgo_registry_del *items, const uint32_t *index, size_t n)
 {
 	if (read_count(mp, n) < 0)
 		return IMGO_EPROTO;
@@ -95,8 +94,7 @@ void imgo__regw_rooms_answer(struct imgo__mpw *w, const struct imgo_registry_roo
 		imgo__mpw_int(w, items[i].err);
 }
 
-int imgo__regw_read_rooms_answer(
-	struct imgo__mp *mp, struct imgo_registry_rooms *items, const uint32_t *index, size_t n)
+int imgo__regw_read_rooms_answer(struct imgo__mp *mp, struct imgo_registry_rooms *items, const uint32_t *index, size_t n)
 {
 	if (read_count(mp, n) < 0)
 		return IMGO_EPROTO;
@@ -156,8 +154,8 @@ static int read_sessions(struct imgo__mp *mp, struct imgo__arena *arena, struct 
 	return ok ? 0 : IMGO_ENOMEM;
 }
 
-int imgo__regw_read_get_answer(struct imgo__mp *mp, struct imgo__arena *arena,
-	struct imgo_registry_get *items, const uint32_t *index, size_t n)
+int imgo__regw_read_get_answer(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_get *items,
+	const uint32_t *index, size_t n)
 {
 	if (read_count(mp, n) < 0)
 		return IMGO_EPROTO;
@@ -205,8 +203,7 @@ void imgo__regw_comets_answer(struct imgo__mpw *w, const struct imgo_registry_co
 	}
 }
 
-int imgo__regw_read_comets_answer(
-	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_comet_info **list, size_t *n)
+int imgo__regw_read_comets_answer(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_comet_info **list, size_t *n)
 {
 	bool ok = true;
 
@@ -241,8 +238,7 @@ void imgo__regw_count_answer(struct imgo__mpw *w, const struct imgo_registry_cou
 	}
 }
 
-int imgo__regw_read_count_answer(
-	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_count *call)
+int imgo__regw_read_count_answer(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_count *call)
 {
 	uint32_t fields = imgo__mp_array(mp, IMGO__REGW_FIELDS_MAX);
 	struct imgo_room_count *list;

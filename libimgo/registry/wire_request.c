@@ -12,8 +12,7 @@ static void write_rooms(struct imgo__mpw *w, const struct imgo_str *rooms, size_
 }
 
 /* Room for the items of a message, each of which takes `unit` bytes of it or more; *n 0 is malformed. */
-static void *read_items(
-	struct imgo__mp *mp, struct imgo__arena *arena, size_t size, size_t unit, size_t *n, int *err)
+static void *read_items(struct imgo__mp *mp, struct imgo__arena *arena, size_t size, size_t unit, size_t *n, int *err)
 {
 	void *items;
 
@@ -33,8 +32,7 @@ static int outcome(const struct imgo__mp *mp, bool valid)
 	return valid ? 0 : IMGO_EINVAL;
 }
 
-static int read_rooms(
-	struct imgo__mp *mp, struct imgo__arena *arena, const struct imgo_str **rooms, size_t *n)
+static int read_rooms(struct imgo__mp *mp, struct imgo__arena *arena, const struct imgo_str **rooms, size_t *n)
 {
 	struct imgo_str *list = NULL;
 
@@ -48,8 +46,7 @@ static int read_rooms(
 }
 
 /* ---- put ---- */
-void imgo__regw_put(
-	struct imgo__mpw *w, const struct imgo_registry_put *items, const uint32_t *index, size_t n)
+void imgo__regw_put(struct imgo__mpw *w, const struct imgo_registry_put *items, const uint32_t *index, size_t n)
 {
 	imgo__mpw_array(w, (uint32_t)n);
 	for (size_t i = 0; i < n; i++) {
@@ -65,8 +62,7 @@ void imgo__regw_put(
 	}
 }
 
-int imgo__regw_read_put(
-	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_put **items, size_t *n)
+int imgo__regw_read_put(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_put **items, size_t *n)
 {
 	bool valid = true;
 	int err;
@@ -93,8 +89,7 @@ int imgo__regw_read_put(
 }
 
 /* ---- del ---- */
-void imgo__regw_del(
-	struct imgo__mpw *w, const struct imgo_registry_del *items, const uint32_t *index, size_t n)
+void imgo__regw_del(struct imgo__mpw *w, const struct imgo_registry_del *items, const uint32_t *index, size_t n)
 {
 	imgo__mpw_array(w, (uint32_t)n);
 	for (size_t i = 0; i < n; i++) {
@@ -104,8 +99,7 @@ void imgo__regw_del(
 	}
 }
 
-int imgo__regw_read_del(
-	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_del **items, size_t *n)
+int imgo__regw_read_del(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_del **items, size_t *n)
 {
 	bool valid = true;
 	int err;
@@ -125,16 +119,14 @@ int imgo__regw_read_del(
 }
 
 /* ---- get ---- */
-void imgo__regw_get(
-	struct imgo__mpw *w, const struct imgo_registry_get *items, const uint32_t *index, size_t n)
+void imgo__regw_get(struct imgo__mpw *w, const struct imgo_registry_get *items, const uint32_t *index, size_t n)
 {
 	imgo__mpw_array(w, (uint32_t)n);
 	for (size_t i = 0; i < n; i++)
 		imgo__mpw_str(w, items[index[i]].user);
 }
 
-int imgo__regw_read_get(
-	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_get **items, size_t *n)
+int imgo__regw_read_get(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_get **items, size_t *n)
 {
 	bool valid = true;
 	int err;
@@ -150,8 +142,7 @@ int imgo__regw_read_get(
 }
 
 /* ---- rooms ---- */
-void imgo__regw_rooms(
-	struct imgo__mpw *w, const struct imgo_registry_rooms *items, const uint32_t *index, size_t n)
+void imgo__regw_rooms(struct imgo__mpw *w, const struct imgo_registry_rooms *items, const uint32_t *index, size_t n)
 {
 	imgo__mpw_array(w, (uint32_t)n);
 	for (size_t i = 0; i < n; i++) {
@@ -163,8 +154,7 @@ void imgo__regw_rooms(
 	}
 }
 
-int imgo__regw_read_rooms(
-	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_rooms **items, size_t *n)
+int imgo__regw_read_rooms(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_rooms **items, size_t *n)
 {
 	bool valid = true;
 	int err;

@@ -189,8 +189,7 @@ static void on_deadline(struct imgo_loop *loop, struct imgo__timer *timer)
 	client->depth--;
 }
 
-void imgo__rpc_client_response(
-	struct imgo__rpc_client *client, const struct imgo__rpc_head *head, struct imgo__mp *result)
+void imgo__rpc_client_response(struct imgo__rpc_client *client, const struct imgo__rpc_head *head, struct imgo__mp *result)
 {
 	struct imgo__rpc_call *call = client->table ? client->table[head->id & client->mask] : NULL;
 
@@ -291,8 +290,7 @@ static int add_peers(struct imgo__rpc_client *client, const char *peers)
 
 	do {
 		comma = strchrnul(at, ',');
-		err = imgo__rpc_peer_init(
-			&client->peers[client->npeers], client, imgo_strn(at, (size_t)(comma - at)));
+		err = imgo__rpc_peer_init(&client->peers[client->npeers], client, imgo_strn(at, (size_t)(comma - at)));
 		client->npeers += err == 0;
 		at = comma + 1;
 	} while (err == 0 && *comma);
@@ -321,10 +319,8 @@ static void init(struct imgo__rpc_client *client, const struct imgo__rpc_client_
 	imgo__list_init(&client->waiting);
 	imgo__task_init(&client->reap, on_reap);
 	client->stat_calls = imgo_stats_counter(stats, "imgo_rpc_calls_total", "RPC calls made");
-	client->stat_timeouts =
-		imgo_stats_counter(stats, "imgo_rpc_timeouts_total", "RPC calls that timed out");
-	client->stat_lost =
-		imgo_stats_counter(stats, "imgo_rpc_lost_total", "RPC calls whose connection was lost");
+	client->stat_timeouts = imgo_stats_counter(stats, "imgo_rpc_timeouts_total", "RPC calls that timed out");
+	client->stat_lost = imgo_stats_counter(stats, "imgo_rpc_lost_total", "RPC calls whose connection was lost");
 	client->stat_connects = imgo_stats_counter(stats, "imgo_rpc_connects_total", "RPC connections made");
 }
 
@@ -344,13 +340,11 @@ int imgo__rpc_client_new(struct imgo__rpc_client **out, struct imgo_loop *loop,
 	init(client, options);
 	client->secret = options->secret ? imgo__strdup(options->secret) : NULL;
 	client->role = imgo__strdup(options->role ? options->role : "");
-	err = client->role && (client->secret || !options->secret) ? add_peers(client, options->peers)
-								   : IMGO_ENOMEM;
+	err = client->role && (client->secret || !options->secret) ? add_peers(client, options->peers) : IMGO_ENOMEM;
 	if (err) {
 		destroy(client);
 		return imgo__fail(error, err,
-			err == IMGO_EINVAL ? "rpc: \"%s\" is not a list of addresses"
-					   : "rpc: out of memory for %s",
+			err == IMGO_EINVAL ? "rpc: \"%s\" is not a list of addresses" : "rpc: out of memory for %s",
 			options->peers);
 	}
 	*out = client;

@@ -17,9 +17,8 @@ struct imgo__rpc_peer {
 	struct imgo__stream stream;
 	struct imgo__rpc_client *client;
 	struct imgo__addr addr;
-	struct imgo__timer
-		timer; /* the next attempt, the end of this one, or the next look at an idle connection */
-	struct imgo__list calls; /* in flight */
+	struct imgo__timer timer; /* the next attempt, the end of this one, or the next look at an idle connection */
+	struct imgo__list calls;  /* in flight */
 	enum imgo__rpc_peer_state state;
 	bool known_down; /* an attempt failed since it was up: nobody waits for it */
 	bool suspect;    /* its calls timed out: tried last until it answers one */
@@ -67,19 +66,15 @@ struct imgo__rpc_client {
 };
 
 /* client_peer.c */
-int imgo__rpc_peer_init(
-	struct imgo__rpc_peer *peer, struct imgo__rpc_client *client, struct imgo_str address);
+int imgo__rpc_peer_init(struct imgo__rpc_peer *peer, struct imgo__rpc_client *client, struct imgo_str address);
 void imgo__rpc_peer_fini(struct imgo__rpc_peer *peer);
-void imgo__rpc_peer_timed_out(struct imgo__rpc_peer *peer); /* one of its calls */
-bool imgo__rpc_peer_hopeful(
-	const struct imgo__rpc_peer *peer); /* a connection is being made, and may succeed */
+void imgo__rpc_peer_timed_out(struct imgo__rpc_peer *peer);     /* one of its calls */
+bool imgo__rpc_peer_hopeful(const struct imgo__rpc_peer *peer); /* a connection is being made, and may succeed */
 
 /* client.c, for the peers */
-void imgo__rpc_client_flush(
-	struct imgo__rpc_client *client, struct imgo__rpc_peer *peer); /* it is up: those that wait */
-void imgo__rpc_client_hopeless(struct imgo__rpc_client *client);       /* no peer is hopeful or up? */
+void imgo__rpc_client_flush(struct imgo__rpc_client *client, struct imgo__rpc_peer *peer); /* it is up: those that wait */
+void imgo__rpc_client_hopeless(struct imgo__rpc_client *client); /* no peer is hopeful or up? */
 void imgo__rpc_client_lost(struct imgo__rpc_client *client, struct imgo__rpc_peer *peer, uint64_t sent);
-void imgo__rpc_client_response(
-	struct imgo__rpc_client *client, const struct imgo__rpc_head *head, struct imgo__mp *result);
+void imgo__rpc_client_response(struct imgo__rpc_client *client, const struct imgo__rpc_head *head, struct imgo__mp *result);
 
 #endif

@@ -29,8 +29,7 @@ static void say(struct imgo__rpc_peer *peer, enum imgo_log_level level, const ch
 	char text[64];
 
 	imgo__addr_format(&peer->addr, text);
-	imgo_log_event(
-		imgo_loop_log(peer->client->loop), level, "rpc", event, "peer=%s why=\"%s\"", text, why);
+	imgo_log_event(imgo_loop_log(peer->client->loop), level, "rpc", event, "peer=%s why=\"%s\"", text, why);
 }
 
 static void retry_later(struct imgo__rpc_peer *peer)

@@ -18,20 +18,20 @@
 #include "codec/mp.h"
 #include "loop/loop.h"
 
-#define IMGO__RPC_VERSION 1
+#define IMGO__RPC_VERSION   1
 #define IMGO__RPC_FRAME_MAX (16u << 20) /* bytes of one message, default */
 
 /* ---- client ---- */
 struct imgo__rpc_client;
 
 struct imgo__rpc_client_options {
-	const char *peers;      /* "host:port,host:port" */
-	const char *secret;     /* NULL: none */
-	const char *role;       /* who calls, for the log: "comet 1" */
-	unsigned timeout_ms;    /* default of a call; 0: 1000 */
-	unsigned calls_max;     /* under way and waiting; 0: 65536 → beyond it IMGO_ELIMIT */
-	size_t queue_max;       /* bytes unsent on a connection; 0: 64 MiB → IMGO_ELIMIT */
-	bool spread;            /* round robin among the healthy peers instead of the first one */
+	const char *peers;   /* "host:port,host:port" */
+	const char *secret;  /* NULL: none */
+	const char *role;    /* who calls, for the log: "comet 1" */
+	unsigned timeout_ms; /* default of a call; 0: 1000 */
+	unsigned calls_max;  /* under way and waiting; 0: 65536 → beyond it IMGO_ELIMIT */
+	size_t queue_max;    /* bytes unsent on a connection; 0: 64 MiB → IMGO_ELIMIT */
+	bool spread;         /* round robin among the healthy peers instead of the first one */
 };
 
 /* err: 0, or what the handler answered, or IMGO_ETIMEDOUT, IMGO_ECLOSED (unknown outcome), IMGO_EUNAVAILABLE (surely not
@@ -47,8 +47,8 @@ bool imgo__rpc_client_up(const struct imgo__rpc_client *client); /* some peer is
  * them, of `nparams`, is written by begin); send sends it or cancels on error. Between the two nothing else of the client may be called.
  * send returns 0 or an error (then the callback does not run); with cb NULL nobody is told what became of it. */
 struct imgo__mpw *imgo__rpc_begin_call(struct imgo__rpc_client *client, const char *method, uint32_t nparams);
-int imgo__rpc_send(struct imgo__rpc_client *client, unsigned timeout_ms /* 0: default */, imgo__rpc_reply_fn *cb,
-	void *user);
+int imgo__rpc_send(
+	struct imgo__rpc_client *client, unsigned timeout_ms /* 0: default */, imgo__rpc_reply_fn *cb, void *user);
 
 /* ---- server ---- */
 struct imgo__rpc_server;
@@ -64,7 +64,7 @@ struct imgo__rpc_method {
 
 struct imgo__rpc_server_options {
 	const char *listen;
-	const char *secret;       /* NULL: none, and then only a loopback address is accepted (IMGO_EINVAL) */
+	const char *secret; /* NULL: none, and then only a loopback address is accepted (IMGO_EINVAL) */
 	const struct imgo__rpc_method *methods; /* ends with {NULL, NULL}; static */
 	void *user;
 	unsigned connections_max; /* 0: 1024 */

@@ -36,8 +36,7 @@ static void on_accept(struct imgo_loop *loop, struct imgo__io *io, int events)
 	}
 	if (err == 0 || err == IMGO_ETIMEDOUT)
 		return;
-	imgo_log_event(
-		imgo_loop_log(loop), IMGO_LOG_WARN, "rpc", "accept-paused", "why=\"%s\"", imgo_strerror(err));
+	imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "rpc", "accept-paused", "why=\"%s\"", imgo_strerror(err));
 	imgo__io_set(loop, &server->io, 0);
 	imgo__timer_start(loop, &server->resume, ACCEPT_PAUSE_MS);
 }
@@ -67,19 +66,16 @@ static void init_stats(struct imgo__rpc_server *server)
 {
 	struct imgo_stats *stats = imgo_loop_stats(server->loop);
 
-	server->stat_accepted =
-		imgo_stats_counter(stats, "imgo_rpc_accepted_total", "RPC connections accepted");
+	server->stat_accepted = imgo_stats_counter(stats, "imgo_rpc_accepted_total", "RPC connections accepted");
 	server->stat_calls = imgo_stats_counter(stats, "imgo_rpc_served_total", "RPC calls received");
-	server->stat_garbage = imgo_stats_counter(
-		stats, "imgo_rpc_garbage_total", "RPC connections closed for what they sent");
-	server->stat_refused = imgo_stats_counter(
-		stats, "imgo_rpc_refused_total", "RPC connections refused: secret, version, number");
-	server->stat_slow =
-		imgo_stats_counter(stats, "imgo_rpc_slow_total", "RPC connections closed as slow or silent");
+	server->stat_garbage =
+		imgo_stats_counter(stats, "imgo_rpc_garbage_total", "RPC connections closed for what they sent");
+	server->stat_refused =
+		imgo_stats_counter(stats, "imgo_rpc_refused_total", "RPC connections refused: secret, version, number");
+	server->stat_slow = imgo_stats_counter(stats, "imgo_rpc_slow_total", "RPC connections closed as slow or silent");
 }
 
-static int start(struct imgo__rpc_server *server, const struct imgo__rpc_server_options *options,
-	struct imgo_error *error)
+static int start(struct imgo__rpc_server *server, const struct imgo__rpc_server_options *options, struct imgo_error *error)
 {
 	struct imgo__addr addr, local;
 	int err;
@@ -89,8 +85,8 @@ static int start(struct imgo__rpc_server *server, const struct imgo__rpc_server_
 			options->listen ? options->listen : "");
 	server->open = !options->secret;
 	if (server->open && !imgo__addr_is_loopback(&addr))
-		return imgo__fail(error, IMGO_EINVAL,
-			"rpc: %s is not a loopback address, so a secret is needed", options->listen);
+		return imgo__fail(error, IMGO_EINVAL, "rpc: %s is not a loopback address, so a secret is needed",
+			options->listen);
 	if (!server->open && imgo__sha256(options->secret, strlen(options->secret), server->secret) < 0)
 		return imgo__fail(error, IMGO_ENOMEM, "rpc: out of memory");
 	err = imgo__sock_listen(server->loop, &addr, 511, false, &server->fd);

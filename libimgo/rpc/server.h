@@ -40,16 +40,14 @@ struct imgo__rpc_request {
 	struct imgo__list link;
 	struct imgo__rpc_conn *conn; /* NULL: gone */
 	struct imgo__mpw w;
-	struct imgo__buf
-		waste; /* what is written to a connection that is gone, or in answer to a notification */
+	struct imgo__buf waste; /* what is written to a connection that is gone, or in answer to a notification */
 	size_t start;
 	uint32_t id;
 	bool notify;
 };
 
 void imgo__rpc_conn_start(struct imgo__rpc_server *server, int fd);
-void imgo__rpc_conn_close(
-	struct imgo__rpc_conn *conn); /* to the list of the dead; memory goes with the reaper */
+void imgo__rpc_conn_close(struct imgo__rpc_conn *conn); /* to the list of the dead; memory goes with the reaper */
 void imgo__rpc_conn_free(struct imgo__rpc_conn *conn);
 
 #endif

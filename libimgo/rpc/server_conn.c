@@ -114,8 +114,7 @@ static bool secret_matches(const struct imgo__rpc_server *server, struct imgo_st
 
 	if (server->open)
 		return true;
-	return imgo__sha256(secret.p, secret.len, hash) == 0 &&
-	       imgo__const_eq(hash, server->secret, sizeof hash);
+	return imgo__sha256(secret.p, secret.len, hash) == 0 && imgo__const_eq(hash, server->secret, sizeof hash);
 }
 
 /* [version, secret or nil, role]; whatever a newer version appends is skipped. */
@@ -136,8 +135,8 @@ static int greet(struct imgo__rpc_conn *conn, const struct imgo__rpc_head *head,
 		return IMGO_EPROTO;
 	if (!secret_matches(conn->server, secret))
 		return IMGO_EDENIED;
-	imgo_log_event(imgo_loop_log(conn->server->loop), IMGO_LOG_INFO, "rpc", "peer-greeted",
-		"role=\"%.*s\"", (int)role.len, role.p ? role.p : "");
+	imgo_log_event(imgo_loop_log(conn->server->loop), IMGO_LOG_INFO, "rpc", "peer-greeted", "role=\"%.*s\"",
+		(int)role.len, role.p ? role.p : "");
 	return 0;
 }
 
@@ -172,8 +171,8 @@ static void hello(struct imgo__rpc_conn *conn, const struct imgo__rpc_head *head
 	}
 	if (err) { /* it is told, and closed when that is sent */
 		imgo_stat_add(server->stat_refused, 1);
-		imgo_log_event(imgo_loop_log(server->loop), IMGO_LOG_WARN, "rpc", "refused", "why=\"%s\"",
-			imgo_strerror(err));
+		imgo_log_event(
+			imgo_loop_log(server->loop), IMGO_LOG_WARN, "rpc", "refused", "why=\"%s\"", imgo_strerror(err));
 		conn->closing = true;
 		imgo__stream_pause(&conn->stream, true);
 		imgo__timer_start(server->loop, &conn->timer, 1);
@@ -299,8 +298,7 @@ static void on_timer(struct imgo_loop *loop, struct imgo__timer *timer)
 {
 	struct imgo__rpc_conn *conn = imgo__container_of(timer, struct imgo__rpc_conn, timer);
 	uint64_t silent_ms = imgo__loop_now_ms(loop) - conn->stream.active_ms;
-	bool ours =
-		conn->nrequests >= conn->server->calls_max; /* we do not read, so its pings are not seen */
+	bool ours = conn->nrequests >= conn->server->calls_max; /* we do not read, so its pings are not seen */
 
 	if (conn->closing)
 		imgo__rpc_conn_close(conn);
@@ -314,8 +312,7 @@ static void on_timer(struct imgo_loop *loop, struct imgo__timer *timer)
 
 void imgo__rpc_conn_start(struct imgo__rpc_server *server, int fd)
 {
-	static const struct imgo__stream_ops ops = {
-		.data = on_data, .drained = on_drained, .closed = on_closed};
+	static const struct imgo__stream_ops ops = {.data = on_data, .drained = on_drained, .closed = on_closed};
 	struct imgo__rpc_conn *conn = imgo__zalloc(sizeof *conn);
 
 	if (!conn) {

@@ -47,8 +47,8 @@ static int auth_store_check(void *impl, struct imgo_auth_check *call, imgo_auth_
 	lookup->cb = cb;
 	lookup->user = user;
 	err = imgo__sha256(call->token.p, call->token.len, lookup->token.hash);
-	lookup->many = (struct imgo_store_token_many){imgo_bus_epoch(auth->bus),
-		imgo_bus_partitions(auth->bus, IMGO_TOPIC_USERS), &lookup->token, 1};
+	lookup->many = (struct imgo_store_token_many){
+		imgo_bus_epoch(auth->bus), imgo_bus_partitions(auth->bus, IMGO_TOPIC_USERS), &lookup->token, 1};
 	if (err == 0)
 		err = imgo_store_token_get(auth->store, &lookup->many, on_token, lookup);
 	if (err < 0)

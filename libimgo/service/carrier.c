@@ -121,7 +121,8 @@ static const struct imgo__cast *batch_casts(struct batch *batch)
 
 static struct peer *peer_find(struct imgo__carrier *carrier, uint32_t comet, struct imgo_incarnation inc)
 {
-	imgo__list_for(at, &carrier->peers) {
+	imgo__list_for(at, &carrier->peers)
+	{
 		struct peer *peer = imgo__container_of(at, struct peer, link);
 		if (peer->comet == comet && imgo_incarnation_cmp(peer->inc, inc) == 0)
 			return peer;
@@ -173,8 +174,8 @@ static struct peer *peer_of(struct imgo__carrier *carrier, const struct imgo_ses
 static void peer_resolve(struct peer *peer, struct imgo_str address)
 {
 	struct imgo__carrier *carrier = peer->carrier;
-	struct imgo__rpc_client_options options = {.secret = carrier->secret, .role = carrier->role, .timeout_ms = RPC_MS,
-		.queue_max = carrier->queue_max};
+	struct imgo__rpc_client_options options = {
+		.secret = carrier->secret, .role = carrier->role, .timeout_ms = RPC_MS, .queue_max = carrier->queue_max};
 
 	peer->local = carrier->edge && imgo__edge_comet(carrier->edge) == peer->comet && address.len == 0;
 	if (peer->local) {
@@ -206,7 +207,8 @@ static void refresh_apply(struct imgo__carrier *carrier)
 			peer_resolve(peer, info->address);
 	}
 	/* Who was not named is gone; one refresh of grace for the tells that are on their way. */
-	imgo__list_for(at, &carrier->peers) {
+	imgo__list_for(at, &carrier->peers)
+	{
 		struct peer *peer = imgo__container_of(at, struct peer, link);
 		if (!peer->resolved || peer->seen + 2 <= carrier->refreshes)
 			peer_free(peer);
@@ -256,7 +258,8 @@ static void check_idle(struct imgo__carrier *carrier)
 
 	if (!fn || carrier->in_flight)
 		return;
-	imgo__list_for(at, &carrier->peers) {
+	imgo__list_for(at, &carrier->peers)
+	{
 		struct peer *peer = imgo__container_of(at, struct peer, link);
 		if (peer->tells.n || peer->casts.n || peer->kicks.n)
 			return;
@@ -394,7 +397,8 @@ static void on_flush(struct imgo_loop *loop, struct imgo__task *task)
 	struct imgo__carrier *carrier = imgo__container_of(task, struct imgo__carrier, flush);
 
 	(void)loop;
-	imgo__list_for(at, &carrier->peers) {
+	imgo__list_for(at, &carrier->peers)
+	{
 		struct peer *peer = imgo__container_of(at, struct peer, link);
 		if (!peer->resolved)
 			continue;
@@ -441,8 +445,8 @@ static bool tell_item(struct batch *batch, const struct imgo_store_body *body)
 	return true;
 }
 
-void imgo__carrier_tell(struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who, struct imgo_id prev,
-	const struct imgo_store_body *body)
+void imgo__carrier_tell(struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who,
+	struct imgo_id prev, const struct imgo_store_body *body)
 {
 	struct peer *peer = peer_of(carrier, &id);
 	struct batch *batch;
@@ -484,7 +488,8 @@ void imgo__carrier_cast(struct imgo__carrier *carrier, const struct imgo__cast *
 {
 	bool any = false;
 
-	imgo__list_for(at, &carrier->peers) {
+	imgo__list_for(at, &carrier->peers)
+	{
 		struct peer *peer = imgo__container_of(at, struct peer, link);
 		if (peer->resolved)
 			any |= cast_item(peer, cast);
@@ -493,8 +498,8 @@ void imgo__carrier_cast(struct imgo__carrier *carrier, const struct imgo__cast *
 		imgo_stat_add(carrier->dropped, 1);
 }
 
-void imgo__carrier_direct(struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who,
-	const struct imgo__cast *cast)
+void imgo__carrier_direct(
+	struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who, const struct imgo__cast *cast)
 {
 	struct peer *peer = peer_of(carrier, &id);
 	struct batch *batch;
@@ -545,8 +550,8 @@ int imgo__carrier_new(struct imgo__carrier **out, struct imgo_loop *loop, const 
 	imgo__task_init(&carrier->flush, on_flush);
 	imgo__timer_init(&carrier->refresh_timer, on_refresh_timer);
 	imgo__timer_init(&carrier->cast_timer, on_cast_timer);
-	carrier->dropped = imgo_stats_counter(stats, "imgo_carrier_dropped_total",
-		"tells, casts and kicks that could not be handed to a comet");
+	carrier->dropped = imgo_stats_counter(
+		stats, "imgo_carrier_dropped_total", "tells, casts and kicks that could not be handed to a comet");
 	carrier->told = imgo_stats_counter(stats, "imgo_carrier_tells_total", "sessions told of a logged message");
 	carrier->cast = imgo_stats_counter(stats, "imgo_carrier_casts_total", "casts handed to comets");
 	carrier->unknown = imgo_stats_counter(stats, "imgo_carrier_unknown_total",
@@ -568,7 +573,8 @@ void imgo__carrier_free(struct imgo__carrier *carrier)
 	imgo__timer_stop(carrier->loop, &carrier->refresh_timer);
 	imgo__timer_stop(carrier->loop, &carrier->cast_timer);
 	carrier->idle_fn = NULL;
-	imgo__list_for(at, &carrier->peers) {
+	imgo__list_for(at, &carrier->peers)
+	{
 		peer_free(imgo__container_of(at, struct peer, link));
 	}
 	free(carrier->secret);
@@ -582,7 +588,8 @@ void imgo__carrier_free(struct imgo__carrier *carrier)
 void imgo__carrier_set_edge(struct imgo__carrier *carrier, struct imgo_edge *edge)
 {
 	carrier->edge = edge;
-	imgo__list_for(at, &carrier->peers) {
+	imgo__list_for(at, &carrier->peers)
+	{
 		struct peer *peer = imgo__container_of(at, struct peer, link);
 		if (peer->local)
 			peer_free(peer);

@@ -69,12 +69,12 @@ void imgo__carrier_free(struct imgo__carrier *carrier);
 /* The comet of this process; NULL takes it away (before it is freed). */
 void imgo__carrier_set_edge(struct imgo__carrier *carrier, struct imgo_edge *edge);
 /* All copy what they are given. */
-void imgo__carrier_tell(struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who, struct imgo_id prev,
-	const struct imgo_store_body *body);
+void imgo__carrier_tell(struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who,
+	struct imgo_id prev, const struct imgo_store_body *body);
 void imgo__carrier_cast(struct imgo__carrier *carrier, const struct imgo__cast *cast);
 /* A DIRECT cast to one session. */
-void imgo__carrier_direct(struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who,
-	const struct imgo__cast *cast);
+void imgo__carrier_direct(
+	struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who, const struct imgo__cast *cast);
 void imgo__carrier_kick(struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who, int why);
 /* Runs fn once everything handed over so far was sent and answered or given up. */
 void imgo__carrier_idle(struct imgo__carrier *carrier, void (*fn)(void *user), void *user);

@@ -54,8 +54,7 @@ void imgo__tell_write(struct imgo__mpw *w, const struct imgo__tell *tells, size_
 }
 
 /* The targets of a tell (fields 4) or of a direct cast (2). */
-static struct imgo__tell_target *read_targets(struct imgo__mp *mp, struct imgo__arena *arena, uint32_t fields,
-	size_t *n)
+static struct imgo__tell_target *read_targets(struct imgo__mp *mp, struct imgo__arena *arena, uint32_t fields, size_t *n)
 {
 	uint32_t count = imgo__mp_array(mp, IMGO__CARRIER_ITEMS_MAX);
 	struct imgo__tell_target *targets;

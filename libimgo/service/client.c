@@ -188,8 +188,7 @@ static void attempt(struct imgo_client *client)
 	client->code = 0;
 	client->login_seq = 0;
 	client->ver = client->opt.ver;
-	client->phase =
-		client->opt.transport == IMGO_CLIENT_TCP ? IMGO__CLIENT_PACKETS : IMGO__CLIENT_UPGRADE;
+	client->phase = client->opt.transport == IMGO_CLIENT_TCP ? IMGO__CLIENT_PACKETS : IMGO__CLIENT_UPGRADE;
 	client->state = IMGO_CLIENT_CONNECTING;
 	imgo__timer_start(client->loop, &client->timer, client->opt.login_timeout_ms);
 	err = imgo__stream_connect(&client->stream, &client->addr);
@@ -227,9 +226,8 @@ static void plan(struct imgo_client *client, struct imgo_client_closed *closed)
 
 void imgo__client_lost(struct imgo_client *client, int err)
 {
-	struct imgo_client_closed closed = {.err = client->state == IMGO_CLIENT_CLOSING ? 0 : err,
-		.code = client->code,
-		.was_open = client->was_open};
+	struct imgo_client_closed closed = {
+		.err = client->state == IMGO_CLIENT_CLOSING ? 0 : err, .code = client->code, .was_open = client->was_open};
 
 	imgo__stream_close(&client->stream);
 	imgo__timer_stop(client->loop, &client->timer);
@@ -237,8 +235,8 @@ void imgo__client_lost(struct imgo_client *client, int err)
 	plan(client, &closed);
 	client->was_open = false;
 	imgo_log_event(imgo_loop_log(client->loop), IMGO_LOG_DEBUG, "client", "closed",
-		"server=%s why=\"%s\" code=%u final=%d", client->opt.address, imgo_strerror(closed.err),
-		closed.code, closed.final);
+		"server=%s why=\"%s\" code=%u final=%d", client->opt.address, imgo_strerror(closed.err), closed.code,
+		closed.final);
 	if (!client->ops.on_close)
 		return;
 	client->busy++;
@@ -369,8 +367,8 @@ static void on_free(struct imgo_loop *loop, struct imgo__task *task)
 	destroy(imgo__container_of(task, struct imgo_client, free_task));
 }
 
-int imgo_client_new(struct imgo_client **out, struct imgo_loop *loop, const struct imgo_client_ops *ops,
-	void *user, const struct imgo_client_options *options, struct imgo_error *error)
+int imgo_client_new(struct imgo_client **out, struct imgo_loop *loop, const struct imgo_client_ops *ops, void *user,
+	const struct imgo_client_options *options, struct imgo_error *error)
 {
 	struct imgo_client_options o = IMGO_CLIENT_OPTIONS_INIT;
 	struct imgo__addr addr;
@@ -378,8 +376,7 @@ int imgo_client_new(struct imgo_client **out, struct imgo_loop *loop, const stru
 	const char *why;
 
 	*out = NULL;
-	if (!loop || !ops || !options || ops->size < offsetof(struct imgo_client_ops, on_close) ||
-		!ops->on_message)
+	if (!loop || !ops || !options || ops->size < offsetof(struct imgo_client_ops, on_close) || !ops->on_message)
 		return imgo__fail(error, IMGO_EINVAL, "a client needs a loop, on_message and options");
 	memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
 	why = wrong(&o);

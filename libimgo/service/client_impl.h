@@ -45,14 +45,12 @@ struct imgo_client {
 };
 
 /* client.c */
-void imgo__client_packet(
-	struct imgo_client *client, const struct imgo__packet *packet); /* body: as the host gets it */
+void imgo__client_packet(struct imgo_client *client, const struct imgo__packet *packet); /* body: as the host gets it */
 void imgo__client_lost(struct imgo_client *client, int err);
 
 static inline bool imgo__client_alive(const struct imgo_client *client)
 {
-	return !client->freeing &&
-	       (client->state == IMGO_CLIENT_CONNECTING || client->state == IMGO_CLIENT_OPEN);
+	return !client->freeing && (client->state == IMGO_CLIENT_CONNECTING || client->state == IMGO_CLIENT_OPEN);
 }
 
 /* client_send.c */
@@ -67,8 +65,7 @@ enum imgo__client_body {
 	IMGO__CLIENT_STRING, /* a string, also when it is JSON */
 	IMGO__CLIENT_TOKEN,  /* a string whose inside is not escaped: a token is the raw text */
 };
-int imgo__client_put(
-	struct imgo_client *client, const struct imgo__packet *packet, enum imgo__client_body form);
+int imgo__client_put(struct imgo_client *client, const struct imgo__packet *packet, enum imgo__client_body form);
 int imgo__client_put_upgrade(struct imgo_client *client);
 int imgo__client_put_close(struct imgo_client *client);
 void imgo__client_input(struct imgo_client *client); /* takes what is behind stream.in_at */

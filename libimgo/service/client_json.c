@@ -112,8 +112,7 @@ static bool packet_of(const struct imgo_str members[MEMBERS], struct imgo__packe
 
 	*out = (struct imgo__packet){.body = members[BODY]};
 	if (members[OP].len == 0 || !number(members[VER], 0, UINT16_MAX, &ver) ||
-		!number(members[OP], INT32_MIN, INT32_MAX, &op) ||
-		!number(members[SEQ], INT32_MIN, INT32_MAX, &seq))
+		!number(members[OP], INT32_MIN, INT32_MAX, &op) || !number(members[SEQ], INT32_MIN, INT32_MAX, &seq))
 		return false;
 	out->ver = (uint16_t)ver;
 	out->op = (int32_t)op;

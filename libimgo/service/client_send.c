@@ -12,8 +12,7 @@ static int32_t next_seq(struct imgo_client *client)
 	return client->seq;
 }
 
-static int put(struct imgo_client *client, int32_t op, int32_t seq, struct imgo_str body,
-	enum imgo__client_body form)
+static int put(struct imgo_client *client, int32_t op, int32_t seq, struct imgo_str body, enum imgo__client_body form)
 {
 	struct imgo__packet packet = {.ver = client->ver, .op = op, .seq = seq, .body = body};
 
@@ -22,8 +21,7 @@ static int put(struct imgo_client *client, int32_t op, int32_t seq, struct imgo_
 
 int imgo__client_put_room(struct imgo_client *client)
 {
-	return put(client, IMGO__OP_ROOM, next_seq(client), imgo_strn(client->room, client->room_len),
-		IMGO__CLIENT_STRING);
+	return put(client, IMGO__OP_ROOM, next_seq(client), imgo_strn(client->room, client->room_len), IMGO__CLIENT_STRING);
 }
 
 static bool has_ack(const struct imgo_client *client)
@@ -40,8 +38,7 @@ static bool can_say(const struct imgo_client *client)
 /* Does not fit now: the next one, or the next heartbeat, says it too. */
 void imgo__client_send_ack(struct imgo_client *client)
 {
-	struct imgo__packet packet = {
-		.ver = client->ver, .op = IMGO__OP_ACK, .has_id = true, .id = client->acked};
+	struct imgo__packet packet = {.ver = client->ver, .op = IMGO__OP_ACK, .has_id = true, .id = client->acked};
 
 	if (can_say(client) && client->ver >= 2 && has_ack(client) &&
 		imgo__client_put(client, &packet, IMGO__CLIENT_VALUE) == 0)
@@ -78,8 +75,7 @@ static int put_login(struct imgo_client *client)
 			imgo__client_token_plain(token) ? IMGO__CLIENT_TOKEN : IMGO__CLIENT_VALUE);
 	err = login_object(client, &object);
 	if (err == 0)
-		err = put(client, IMGO__OP_AUTH, client->login_seq, imgo_strn(object.data, object.len),
-			IMGO__CLIENT_VALUE);
+		err = put(client, IMGO__OP_AUTH, client->login_seq, imgo_strn(object.data, object.len), IMGO__CLIENT_VALUE);
 	imgo__buf_free(&object);
 	return err;
 }

@@ -44,8 +44,7 @@ static int put_packet(struct imgo_client *client, const struct imgo__packet *pac
 	return imgo__buf_str(out, packet->body);
 }
 
-static size_t frame_bytes(
-	struct imgo_client *client, uint8_t op, const void *payload, size_t len, uint8_t *out)
+static size_t frame_bytes(struct imgo_client *client, uint8_t op, const void *payload, size_t len, uint8_t *out)
 {
 	uint8_t mask[4];
 	size_t n;
@@ -96,11 +95,9 @@ static int put_json(struct imgo_client *client, struct imgo__packet packet, enum
 	return err;
 }
 
-int imgo__client_put(
-	struct imgo_client *client, const struct imgo__packet *packet, enum imgo__client_body form)
+int imgo__client_put(struct imgo_client *client, const struct imgo__packet *packet, enum imgo__client_body form)
 {
-	int err = client->opt.transport == IMGO_CLIENT_TCP ? put_packet(client, packet)
-							   : put_json(client, *packet, form);
+	int err = client->opt.transport == IMGO_CLIENT_TCP ? put_packet(client, packet) : put_json(client, *packet, form);
 
 	if (err == 0)
 		imgo__stream_push(&client->stream);
@@ -288,8 +285,8 @@ static ssize_t take_frame(struct imgo_client *client, uint8_t *data, size_t len)
 	struct imgo__ws_event event;
 	uint16_t code = 0;
 	size_t need;
-	ssize_t n = imgo__ws_decode(&client->ws, false, data, len, client->opt.packet_max_bytes,
-		&client->message, &event, &code, &need);
+	ssize_t n = imgo__ws_decode(
+		&client->ws, false, data, len, client->opt.packet_max_bytes, &client->message, &event, &code, &need);
 
 	if (n < 0)
 		farewell(client, code);

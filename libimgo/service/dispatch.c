@@ -40,27 +40,29 @@ static void poison_keep(struct imgo_dispatch *dispatch, enum imgo_topic topic, c
 	size_t len = record->value.len < POISON_BYTES_MAX ? record->value.len : POISON_BYTES_MAX;
 	struct imgo__buf line = {0};
 
-	if (dispatch->poison_fd < 0 || imgo__buf_printf(&line, "topic=%s partition=%u offset=%llu at_ms=%llu why=%s bytes=%zu ",
-		    topic == IMGO_TOPIC_USERS ? "users" : "casts", record->partition, (unsigned long long)record->offset,
-		    (unsigned long long)record->at_ms, imgo_err_name(err), record->value.len) < 0)
+	if (dispatch->poison_fd < 0 ||
+		imgo__buf_printf(&line, "topic=%s partition=%u offset=%llu at_ms=%llu why=%s bytes=%zu ",
+			topic == IMGO_TOPIC_USERS ? "users" : "casts", record->partition, (unsigned long long)record->offset,
+			(unsigned long long)record->at_ms, imgo_err_name(err), record->value.len) < 0)
 		return;
 	if (imgo__buf_reserve(&line, 2 * len + 2) == 0) {
 		imgo__hex(record->value.p, len, (char *)line.data + line.len);
 		line.len += 2 * len;
 		line.data[line.len++] = '\n';
 		if (write(dispatch->poison_fd, line.data, line.len) < 0)
-			imgo_log_event(imgo_loop_log(dispatch->loop), IMGO_LOG_ERROR, "dispatch", "poison-lost", "errno=%d", errno);
+			imgo_log_event(imgo_loop_log(dispatch->loop), IMGO_LOG_ERROR, "dispatch", "poison-lost",
+				"errno=%d", errno);
 	}
 	imgo__buf_free(&line);
 }
 
-void imgo__dispatch_poison(struct imgo_dispatch *dispatch, enum imgo_topic topic, const struct imgo_bus_record *record,
-	int err)
+void imgo__dispatch_poison(
+	struct imgo_dispatch *dispatch, enum imgo_topic topic, const struct imgo_bus_record *record, int err)
 {
 	imgo_stat_add(dispatch->stats.poison, 1);
 	imgo_log_event(imgo_loop_log(dispatch->loop), IMGO_LOG_ERROR, "dispatch", "poison",
-		"topic=%s partition=%u offset=%llu err=%s", topic == IMGO_TOPIC_USERS ? "users" : "casts", record->partition,
-		(unsigned long long)record->offset, imgo_err_name(err));
+		"topic=%s partition=%u offset=%llu err=%s", topic == IMGO_TOPIC_USERS ? "users" : "casts",
+		record->partition, (unsigned long long)record->offset, imgo_err_name(err));
 	poison_keep(dispatch, topic, record, err);
 }
 
@@ -77,7 +79,8 @@ static void init_stats(struct imgo_dispatch *dispatch)
 	s->expired = imgo_stats_counter(set, "imgo_job_expired_total", "messages whose time to live had passed");
 	s->dropped = imgo_stats_counter(set, "imgo_job_dropped_total", "messages that a log's limit or the TTL dropped");
 	s->poison = imgo_stats_counter(set, "imgo_job_poison_total", "records that could not be decoded, kept aside");
-	s->misplaced = imgo_stats_counter(set, "imgo_job_misplaced_total", "users found in a partition that is not theirs");
+	s->misplaced =
+		imgo_stats_counter(set, "imgo_job_misplaced_total", "users found in a partition that is not theirs");
 	s->waits = imgo_stats_counter(set, "imgo_job_wait_total", "times that a partition waited for store or bus");
 	s->rebuilds = imgo_stats_counter(set, "imgo_job_rebuild_begun_total", "rebuilds of a partition begun");
 	s->rebuilt = imgo_stats_counter(set, "imgo_job_rebuild_total", "rebuilds of a partition finished");
@@ -86,7 +89,8 @@ static void init_stats(struct imgo_dispatch *dispatch)
 	s->assigned = imgo_stats_gauge(set, "imgo_job_assigned", "partitions of the users' topic that this job has");
 	s->cast = imgo_stats_counter(set, "imgo_job_cast_total", "room, broadcast and qos 0 messages cast");
 	s->cast_old = imgo_stats_counter(set, "imgo_job_cast_old_total", "casts that were too old");
-	s->ask_skipped = imgo_stats_counter(set, "imgo_job_ask_skipped_total", "batches that could not ask the router again");
+	s->ask_skipped =
+		imgo_stats_counter(set, "imgo_job_ask_skipped_total", "batches that could not ask the router again");
 }
 
 static int check_options(const struct imgo_dispatch_options *options, struct imgo_error *error)
@@ -117,10 +121,11 @@ static int open_consumers(struct imgo_dispatch *dispatch, const char *group, str
 
 	if (snprintf(name, sizeof name, "%s-casts", group) >= (int)sizeof name)
 		return imgo__fail(error, IMGO_EINVAL, "job.group is too long");
-	err = imgo_bus_subscribe(&dispatch->users, dispatch->bus, IMGO_TOPIC_USERS, group, &imgo__dispatch_users_ops, dispatch);
+	err = imgo_bus_subscribe(
+		&dispatch->users, dispatch->bus, IMGO_TOPIC_USERS, group, &imgo__dispatch_users_ops, dispatch);
 	if (err == 0)
-		err = imgo_bus_subscribe(&dispatch->casts, dispatch->bus, IMGO_TOPIC_CASTS, name, &imgo__dispatch_casts_ops,
-			dispatch);
+		err = imgo_bus_subscribe(
+			&dispatch->casts, dispatch->bus, IMGO_TOPIC_CASTS, name, &imgo__dispatch_casts_ops, dispatch);
 	return err ? imgo__fail(error, err, "dispatch: cannot subscribe: %s", imgo_strerror(err)) : 0;
 }
 
@@ -148,8 +153,11 @@ int imgo_dispatch_new(struct imgo_dispatch **out, struct imgo_loop *loop, const 
 	if (err == 0 && (imgo__dispatch_users_init(dispatch) < 0 || imgo__dispatch_casts_init(dispatch) < 0))
 		err = imgo__fail(error, IMGO_ENOMEM, "dispatch: out of memory");
 	if (err == 0 && imgo__carrier_new(&dispatch->carrier, loop,
-				&(struct imgo__carrier_options){.registry = dispatch->registry, .secret = options->secret, .role = "job",
-					.cast_batch_max = options->room_batch_max, .cast_batch_ms = options->room_batch_ms}) < 0)
+				&(struct imgo__carrier_options){.registry = dispatch->registry,
+					.secret = options->secret,
+					.role = "job",
+					.cast_batch_max = options->room_batch_max,
+					.cast_batch_ms = options->room_batch_ms}) < 0)
 		err = imgo__fail(error, IMGO_ENOMEM, "dispatch: out of memory");
 	if (err == 0 && options->edge)
 		imgo__carrier_set_edge(dispatch->carrier, options->edge);
@@ -172,7 +180,8 @@ void imgo_dispatch_free(struct imgo_dispatch *dispatch)
 	imgo__timer_stop(dispatch->loop, &dispatch->stop_timer);
 	imgo_bus_unsubscribe(dispatch->users);
 	imgo_bus_unsubscribe(dispatch->casts);
-	imgo__list_for(at, &dispatch->ops) {
+	imgo__list_for(at, &dispatch->ops)
+	{
 		imgo__list_remove(at);
 		imgo__container_of(at, struct imgo__dispatch_op, link)->dispatch = NULL;
 	}

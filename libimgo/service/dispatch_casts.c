@@ -110,8 +110,12 @@ static void cast_all(struct cast_batch *batch, bool asked)
 
 	for (size_t i = 0; i < batch->n; i++) {
 		const struct imgo_envelope *envelope = batch->envelopes[i];
-		struct imgo__cast cast = {.kind = envelope->kind, .partition = batch->part->partition, .id = batch->ids[i],
-			.op = envelope->op, .room = envelope->room, .body = envelope->body};
+		struct imgo__cast cast = {.kind = envelope->kind,
+			.partition = batch->part->partition,
+			.id = batch->ids[i],
+			.op = envelope->op,
+			.room = envelope->room,
+			.body = envelope->body};
 		if (envelope->kind != IMGO_ENVELOPE_DIRECT)
 			imgo__carrier_cast(dispatch->carrier, &cast);
 		for (size_t j = 0; envelope->kind == IMGO_ENVELOPE_DIRECT && j < envelope->ntargets; j++)
@@ -191,8 +195,8 @@ static void on_fetched(int err, const struct imgo_bus_record *records, size_t n,
 
 static void fetch(struct imgo__dispatch_cast *part)
 {
-	if (imgo_bus_fetch(part->dispatch->casts, part->partition, part->next, FETCH_RECORDS, FETCH_BYTES, FETCH_MS, on_fetched,
-		    part) < 0)
+	if (imgo_bus_fetch(part->dispatch->casts, part->partition, part->next, FETCH_RECORDS, FETCH_BYTES, FETCH_MS,
+		    on_fetched, part) < 0)
 		imgo__timer_start(part->dispatch->loop, &part->retry, RETRY_MS);
 }
 

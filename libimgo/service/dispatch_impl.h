@@ -27,13 +27,13 @@ struct imgo__dispatch_part {
 	/* rebuild: token != 0 while it goes on */
 	uint64_t token, rebuild_at, rebuild_end, rebuild_from;
 	uint64_t rebuild_since_ms;
-	unsigned failures;       /* in a row: back-off */
+	unsigned failures; /* in a row: back-off */
 	struct imgo__timer retry;
 };
 
 struct imgo__dispatch_stats {
-	struct imgo_stat *records, *appends, *present, *below, *duplicates, *expired, *dropped, *poison, *misplaced, *waits,
-		*rebuilds, *rebuilt, *rebuilding, *waiting, *assigned, *cast, *cast_old, *ask_skipped;
+	struct imgo_stat *records, *appends, *present, *below, *duplicates, *expired, *dropped, *poison, *misplaced,
+		*waits, *rebuilds, *rebuilt, *rebuilding, *waiting, *assigned, *cast, *cast_old, *ask_skipped;
 };
 
 struct imgo_dispatch {
@@ -70,8 +70,8 @@ void *imgo__dispatch_op_new(struct imgo_dispatch *dispatch, size_t size);
 void imgo__dispatch_op_free(struct imgo__dispatch_op *op);
 
 /* Keeps a record that cannot be decoded aside, and counts it. */
-void imgo__dispatch_poison(struct imgo_dispatch *dispatch, enum imgo_topic topic, const struct imgo_bus_record *record,
-	int err);
+void imgo__dispatch_poison(
+	struct imgo_dispatch *dispatch, enum imgo_topic topic, const struct imgo_bus_record *record, int err);
 void imgo__dispatch_check_stopped(struct imgo_dispatch *dispatch);
 
 /* dispatch_users.c */
@@ -101,8 +101,8 @@ struct imgo__dispatch_batch {
 	size_t ngets;
 };
 /* NULL: out of memory. Records at or above `end` are left out. */
-struct imgo__dispatch_batch *imgo__dispatch_batch_new(struct imgo__dispatch_part *part,
-	const struct imgo_bus_record *records, size_t n, uint64_t end);
+struct imgo__dispatch_batch *imgo__dispatch_batch_new(
+	struct imgo__dispatch_part *part, const struct imgo_bus_record *records, size_t n, uint64_t end);
 void imgo__dispatch_batch_free(struct imgo__dispatch_batch *batch);
 void imgo__dispatch_count(struct imgo_dispatch *dispatch, const struct imgo__dispatch_batch *batch);
 

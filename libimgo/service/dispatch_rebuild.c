@@ -72,7 +72,8 @@ static int query_step(struct imgo__dispatch_part *part, uint64_t since_ms, imgo_
 
 	if (!self)
 		return IMGO_ENOMEM;
-	return step_started(self, imgo_bus_query(part->dispatch->bus, IMGO_TOPIC_USERS, part->partition, since_ms, cb, self));
+	return step_started(
+		self, imgo_bus_query(part->dispatch->bus, IMGO_TOPIC_USERS, part->partition, since_ms, cb, self));
 }
 
 /* Common start of every answer: NULL when there is nothing to go on with. Frees the op. */
@@ -108,9 +109,10 @@ static void on_finished(int err, void *user)
 	}
 	dispatch = part->dispatch;
 	imgo_stat_add(dispatch->stats.rebuilt, 1);
-	imgo_log_event(imgo_loop_log(dispatch->loop), part->rebuild_from < part->rebuild_end ? IMGO_LOG_INFO : IMGO_LOG_DEBUG,
-		"dispatch", "rebuilt", "partition=%u from=%llu to=%llu ms=%llu", part->partition,
-		(unsigned long long)part->rebuild_from, (unsigned long long)part->rebuild_end,
+	imgo_log_event(imgo_loop_log(dispatch->loop),
+		part->rebuild_from < part->rebuild_end ? IMGO_LOG_INFO : IMGO_LOG_DEBUG, "dispatch", "rebuilt",
+		"partition=%u from=%llu to=%llu ms=%llu", part->partition, (unsigned long long)part->rebuild_from,
+		(unsigned long long)part->rebuild_end,
 		(unsigned long long)(imgo__loop_now_ms(dispatch->loop) - part->rebuild_since_ms));
 	rebuild_over(part);
 	imgo__dispatch_look(part);
@@ -192,8 +194,8 @@ static void on_rebuild_fetched(int err, const struct imgo_bus_record *records, s
 
 static void rebuild_fetch(struct imgo__dispatch_part *part)
 {
-	int err = imgo_bus_fetch(part->dispatch->users, part->partition, part->rebuild_at, REBUILD_RECORDS, REBUILD_BYTES,
-		REBUILD_WAIT_MS, on_rebuild_fetched, part);
+	int err = imgo_bus_fetch(part->dispatch->users, part->partition, part->rebuild_at, REBUILD_RECORDS,
+		REBUILD_BYTES, REBUILD_WAIT_MS, on_rebuild_fetched, part);
 
 	part->fetching = err == 0;
 	if (err < 0)

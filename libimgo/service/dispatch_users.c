@@ -37,8 +37,8 @@ void imgo__dispatch_retry(struct imgo__dispatch_part *part, int err)
 
 	imgo_stat_add(dispatch->stats.waits, 1);
 	if (part->failures == 0)
-		imgo_log_event(imgo_loop_log(dispatch->loop), IMGO_LOG_WARN, "dispatch", "waiting", "partition=%u why=%s",
-			part->partition, imgo_err_name(err));
+		imgo_log_event(imgo_loop_log(dispatch->loop), IMGO_LOG_WARN, "dispatch", "waiting",
+			"partition=%u why=%s", part->partition, imgo_err_name(err));
 	for (unsigned i = 0; i < part->failures && delay < RETRY_MAX_MS; i++)
 		delay *= 2;
 	set_waiting(part, part->failures + 1);
@@ -85,9 +85,11 @@ static bool batch_decode(struct imgo__dispatch_batch *batch, const struct imgo_b
 		imgo__dispatch_poison(dispatch, IMGO_TOPIC_USERS, record, err);
 		return true;
 	}
-	batch->bodies[batch->nenvelopes] = (struct imgo_store_body){
-		.id = {batch->append.epoch, record->offset + 1}, .msgid = envelope->msgid, .op = envelope->op,
-		.at_ms = record->at_ms, .data = envelope->body};
+	batch->bodies[batch->nenvelopes] = (struct imgo_store_body){.id = {batch->append.epoch, record->offset + 1},
+		.msgid = envelope->msgid,
+		.op = envelope->op,
+		.at_ms = record->at_ms,
+		.data = envelope->body};
 	batch->envelopes[batch->nenvelopes++] = envelope;
 	batch->nitems += envelope->ntargets;
 	return true;
@@ -120,8 +122,8 @@ static bool batch_items(struct imgo__dispatch_batch *batch)
 	return true;
 }
 
-struct imgo__dispatch_batch *imgo__dispatch_batch_new(struct imgo__dispatch_part *part,
-	const struct imgo_bus_record *records, size_t n, uint64_t end)
+struct imgo__dispatch_batch *imgo__dispatch_batch_new(
+	struct imgo__dispatch_part *part, const struct imgo_bus_record *records, size_t n, uint64_t end)
 {
 	struct imgo__dispatch_batch *batch = imgo__dispatch_op_new(part->dispatch, sizeof *batch);
 	bool ok;
@@ -192,7 +194,8 @@ static void on_asked(int err, void *user)
 		const struct imgo_store_append *item = &batch->items[batch->get_items[i]];
 		for (size_t j = 0; get->err == 0 && j < get->nsessions; j++) {
 			if (!addressed(batch->targets[batch->get_items[i]], get->sessions[j].id))
-				imgo__carrier_tell(dispatch->carrier, get->sessions[j].id, item->user, item->prev, item->body);
+				imgo__carrier_tell(
+					dispatch->carrier, get->sessions[j].id, item->user, item->prev, item->body);
 		}
 	}
 	if (dispatch) {
@@ -330,8 +333,8 @@ static void on_fetched(int err, const struct imgo_bus_record *records, size_t n,
 
 void imgo__dispatch_fetch(struct imgo__dispatch_part *part)
 {
-	int err = imgo_bus_fetch(part->dispatch->users, part->partition, part->next, FETCH_RECORDS, FETCH_BYTES, FETCH_MS,
-		on_fetched, part);
+	int err = imgo_bus_fetch(part->dispatch->users, part->partition, part->next, FETCH_RECORDS, FETCH_BYTES,
+		FETCH_MS, on_fetched, part);
 
 	part->fetching = err == 0;
 	if (err < 0)

@@ -44,8 +44,8 @@ struct login_call {
 	int err;
 };
 
-static struct imgo__edge_session *session_new(struct imgo_edge *edge, struct imgo_conn conn,
-	const struct imgo__gate_connect *granted)
+static struct imgo__edge_session *session_new(
+	struct imgo_edge *edge, struct imgo_conn conn, const struct imgo__gate_connect *granted)
 {
 	struct imgo_str who = granted->who, device = granted->granted_device;
 	struct imgo__edge_session *session = imgo__zalloc(sizeof *session + who.len + device.len);
@@ -212,8 +212,8 @@ static void on_rooms(struct imgo_hub *hub, struct imgo_conn conn, void *user)
 		imgo__edge_rooms_changed(user, session);
 }
 
-static void on_close(struct imgo_hub *hub, struct imgo_conn conn, void *data, const struct imgo_hub_closed *closed,
-	void *user)
+static void on_close(
+	struct imgo_hub *hub, struct imgo_conn conn, void *data, const struct imgo_hub_closed *closed, void *user)
 {
 	struct imgo_edge *edge = user;
 	struct imgo__edge_session *session = data;
@@ -244,7 +244,8 @@ static int check_options(const struct imgo_edge_options *options, struct imgo_er
 	if (!options->logics == !options->push)
 		return imgo__fail(error, IMGO_EINVAL, "edge: give the addresses of logics, or a push of this process");
 	if (options->rpc_advertise && strlen(options->rpc_advertise) > IMGO_REGISTRY_ADDRESS_MAX)
-		return imgo__fail(error, IMGO_EINVAL, "comet.rpc-advertise is longer than %d bytes", IMGO_REGISTRY_ADDRESS_MAX);
+		return imgo__fail(
+			error, IMGO_EINVAL, "comet.rpc-advertise is longer than %d bytes", IMGO_REGISTRY_ADDRESS_MAX);
 	if (options->lease_ms < 100)
 		return imgo__fail(error, IMGO_EINVAL, "comet.lease must be at least 100 ms");
 	return 0;
@@ -269,7 +270,8 @@ static void init_stats(struct imgo_edge *edge)
 	s->acks = imgo_stats_counter(set, "imgo_edge_ack_total", "acknowledgements written");
 	s->ack_failed = imgo_stats_counter(set, "imgo_edge_ack_failed_total", "acknowledgements to be tried again");
 	s->casts = imgo_stats_counter(set, "imgo_edge_cast_total", "room and broadcast messages fanned out");
-	s->casts_seen = imgo_stats_counter(set, "imgo_edge_cast_duplicate_total", "room and broadcast messages seen before");
+	s->casts_seen =
+		imgo_stats_counter(set, "imgo_edge_cast_duplicate_total", "room and broadcast messages seen before");
 	s->kicked = imgo_stats_counter(set, "imgo_edge_kicked_total", "sessions closed by word of a logic");
 	s->compared = imgo_stats_counter(set, "imgo_edge_compared_total", "comparisons of a session with its log");
 	s->repaired = imgo_stats_counter(set, "imgo_edge_repaired_total", "comparisons that found something missing");
@@ -374,7 +376,8 @@ void imgo_edge_free(struct imgo_edge *edge)
 	imgo__edge_ack_fini(edge);
 	imgo__edge_lease_fini(edge);
 	imgo__edge_deliver_fini(edge);
-	imgo__list_for(at, &edge->calls) {
+	imgo__list_for(at, &edge->calls)
+	{
 		struct imgo__edge_call *call = imgo__container_of(at, struct imgo__edge_call, link);
 		imgo__list_remove(at);
 		call->edge = NULL;
@@ -418,7 +421,8 @@ void imgo__edge_check_stopped(struct imgo_edge *edge)
 void imgo__edge_close_sessions(struct imgo_edge *edge)
 {
 	for (uint32_t i = 0; i < edge->partitions; i++) {
-		imgo__list_for(at, &edge->rings[i]) {
+		imgo__list_for(at, &edge->rings[i])
+		{
 			struct imgo__edge_session *session = imgo__container_of(at, struct imgo__edge_session, ring);
 			imgo_hub_close(edge->hub, session->conn, IMGO_CLOSE_SHUTDOWN);
 		}

@@ -101,8 +101,7 @@ static void marks_tick(struct imgo_edge *edge)
 	uint32_t now = now32(edge);
 
 	while (!imgo__list_empty(&edge->seen)) {
-		struct imgo__edge_session *session =
-			imgo__container_of(edge->seen.next, struct imgo__edge_session, marks);
+		struct imgo__edge_session *session = imgo__container_of(edge->seen.next, struct imgo__edge_session, marks);
 		if (now - session->mark_ms < CONFIRM_MS || edge->v1_ack != IMGO_V1_ACK_TCP)
 			break;
 		mark_confirm(edge, session);
@@ -171,8 +170,8 @@ static void closing_add(struct imgo_edge *edge, uint64_t n, struct imgo_str who,
 	write_soon(edge, 1);
 }
 
-void imgo__edge_unregister(struct imgo_edge *edge, uint64_t n, struct imgo_str who, struct imgo_str device,
-	struct imgo_id acked)
+void imgo__edge_unregister(
+	struct imgo_edge *edge, uint64_t n, struct imgo_str who, struct imgo_str device, struct imgo_id acked)
 {
 	closing_add(edge, n, who, device, acked);
 }
@@ -216,8 +215,7 @@ static void disconnect_closings(struct imgo_edge *edge, struct imgo__list *closi
 
 /* A session that is gone was acknowledged, or not: it is unregistered now in either case, and a failed acknowledgement
  * goes on being tried by itself (n == 0). */
-static void closing_result(struct imgo_edge *edge, struct imgo__edge_closing *closing, int err,
-	struct imgo__list *unregister)
+static void closing_result(struct imgo_edge *edge, struct imgo__edge_closing *closing, int err, struct imgo__list *unregister)
 {
 	if (err == 0 || closing->tries++ >= CLOSING_TRIES) {
 		if (closing->n)
@@ -291,7 +289,8 @@ static void ack_fill(struct imgo_edge *edge, struct ack_call *self, bool *ok)
 	const uint64_t *handles = (const uint64_t *)(void *)edge->ackq.data;
 	size_t taken = 0, queued = edge->ackq.len / sizeof *handles;
 
-	imgo__list_for(at, &edge->closings) {
+	imgo__list_for(at, &edge->closings)
+	{
 		struct imgo__edge_closing *closing = imgo__container_of(at, struct imgo__edge_closing, link);
 		if (none(closing->acked) || self->n == WRITE_MAX)
 			continue;
@@ -313,7 +312,8 @@ static void ack_fill(struct imgo_edge *edge, struct ack_call *self, bool *ok)
 
 static bool closings_to_ack(const struct imgo_edge *edge)
 {
-	imgo__list_for(at, &edge->closings) {
+	imgo__list_for(at, &edge->closings)
+	{
 		if (!none(imgo__container_of(at, struct imgo__edge_closing, link)->acked))
 			return true;
 	}
@@ -423,7 +423,8 @@ static void write_disconnects(struct imgo_edge *edge)
 	struct imgo__list ready;
 
 	imgo__list_init(&ready);
-	imgo__list_for(at, &edge->closings) {
+	imgo__list_for(at, &edge->closings)
+	{
 		if (!none(imgo__container_of(at, struct imgo__edge_closing, link)->acked))
 			continue;
 		imgo__list_remove(at);

@@ -66,8 +66,8 @@ static void on_retry_timer(struct imgo_loop *loop, struct imgo__timer *timer)
 /* ---- sending ---- */
 
 /* Hands logged messages to the connection. False: it is gone, or going (and so the session may be). */
-static bool send_messages(struct imgo_edge *edge, struct imgo__edge_session *session, struct imgo_msg **messages, size_t n,
-	struct imgo_id last)
+static bool send_messages(struct imgo_edge *edge, struct imgo__edge_session *session, struct imgo_msg **messages,
+	size_t n, struct imgo_id last)
 {
 	if (imgo_hub_send(edge->hub, session->conn, messages, n) < 0)
 		return false;

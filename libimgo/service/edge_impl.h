@@ -27,20 +27,20 @@ struct imgo__edge_session {
 	struct imgo__list ring;  /* of its partition, for the comparison */
 	struct imgo__list marks; /* edge->fresh or edge->seen while a mark is set */
 	struct imgo_conn conn;
-	struct imgo_id delivered; /* given to the socket's queue up to here */
-	struct imgo_id acked;     /* counts as received up to here */
-	struct imgo_id stored;    /* the store's cursor is here at least */
-	struct imgo_id mark;      /* the message whose acknowledgement is being watched; {0,0}: none */
+	struct imgo_id delivered;    /* given to the socket's queue up to here */
+	struct imgo_id acked;        /* counts as received up to here */
+	struct imgo_id stored;       /* the store's cursor is here at least */
+	struct imgo_id mark;         /* the message whose acknowledgement is being watched; {0,0}: none */
 	uint64_t mark_pos, last_pos; /* end of `mark` and of `delivered` in the connection's byte stream */
 	uint64_t seq;
-	uint32_t mark_ms;   /* low bits of the clock: when it was set, then when its bytes were seen acknowledged */
+	uint32_t mark_ms; /* low bits of the clock: when it was set, then when its bytes were seen acknowledged */
 	uint32_t partition;
 	uint8_t state;
-	bool again;         /* told of something while loading: read once more */
-	bool reading;       /* one read at a time */
+	bool again;   /* told of something while loading: read once more */
+	bool reading; /* one read at a time */
 	bool mark_seen, ack_queued, rooms_queued, retry_queued;
 	uint8_t who_len, device_len;
-	char bytes[];       /* the user, then the device */
+	char bytes[]; /* the user, then the device */
 };
 
 /* A session that is gone: its last acknowledgement is written, then it is unregistered. */
@@ -54,9 +54,9 @@ struct imgo__edge_closing {
 };
 
 struct imgo__edge_stats {
-	struct imgo_stat *sessions, *refused, *delivered, *duplicate, *behind, *early, *no_session, *foreign, *gaps, *reads,
-		*read_failed, *acks, *ack_failed, *casts, *casts_seen, *kicked, *compared, *repaired, *lease_missed, *announced,
-		*malformed;
+	struct imgo_stat *sessions, *refused, *delivered, *duplicate, *behind, *early, *no_session, *foreign, *gaps,
+		*reads, *read_failed, *acks, *ack_failed, *casts, *casts_seen, *kicked, *compared, *repaired,
+		*lease_missed, *announced, *malformed;
 };
 
 struct imgo_edge {
@@ -155,8 +155,8 @@ void imgo__edge_sent(struct imgo_edge *edge, struct imgo__edge_session *session)
 void imgo__edge_packet(struct imgo_edge *edge, struct imgo__edge_session *session, int32_t op);
 /* The session is going: decides what its client has, and queues that and the unregistering. */
 void imgo__edge_closed(struct imgo_edge *edge, struct imgo__edge_session *session, const struct imgo_hub_closed *closed);
-void imgo__edge_unregister(struct imgo_edge *edge, uint64_t n, struct imgo_str who, struct imgo_str device,
-	struct imgo_id acked);
+void imgo__edge_unregister(
+	struct imgo_edge *edge, uint64_t n, struct imgo_str who, struct imgo_str device, struct imgo_id acked);
 void imgo__edge_rooms_changed(struct imgo_edge *edge, struct imgo__edge_session *session);
 bool imgo__edge_written(const struct imgo_edge *edge); /* nothing waits to be written back */
 

@@ -64,7 +64,8 @@ static void compare_partition(struct imgo_edge *edge, uint32_t partition)
 	struct compare_call *self = NULL;
 	bool ok = true;
 
-	imgo__list_for(at, &edge->rings[partition]) {
+	imgo__list_for(at, &edge->rings[partition])
+	{
 		struct imgo__edge_session *session = imgo__container_of(at, struct imgo__edge_session, ring);
 		struct imgo__gate_compare *item;
 		if (session->state != IMGO__EDGE_LIVE)
@@ -214,7 +215,8 @@ static bool announce_ring(struct imgo_edge *edge, struct imgo__list *ring)
 	struct announce_call *self = NULL;
 	bool ok = true;
 
-	imgo__list_for(at, ring) {
+	imgo__list_for(at, ring)
+	{
 		if (!self && !(self = imgo__edge_call_new(edge, sizeof *self)))
 			return false;
 		announce_add(self, imgo__container_of(at, struct imgo__edge_session, ring), &ok);

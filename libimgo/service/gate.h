@@ -40,7 +40,7 @@ struct imgo__gate_connect {
 struct imgo__gate_session {
 	struct imgo_str who, device;
 	struct imgo_session_id id;
-	uint64_t seq; /* announce: that it has; result: that it has from now on */
+	uint64_t seq;                 /* announce: that it has; result: that it has from now on */
 	const struct imgo_str *rooms; /* announce, rooms */
 	size_t nrooms;
 	int err; /* result; of announce, IMGO_EEXISTS: its named device has a newer session, close this one */

@@ -225,8 +225,8 @@ int imgo__gate_remote(struct imgo__gate *out, struct imgo_loop *loop, const char
 
 	snprintf(role, sizeof role, "comet %u", comet);
 	err = imgo__rpc_client_new(&client, loop,
-		&(struct imgo__rpc_client_options){.peers = logics, .secret = secret, .role = role, .timeout_ms = CALL_MS,
-			.spread = true},
+		&(struct imgo__rpc_client_options){
+			.peers = logics, .secret = secret, .role = role, .timeout_ms = CALL_MS, .spread = true},
 		error);
 	if (err < 0)
 		return err;

@@ -264,10 +264,11 @@ int imgo__gate_server_new(struct imgo__gate_server **out, struct imgo_loop *loop
 		return IMGO_ENOMEM;
 	server->gate = gate;
 	imgo__list_init(&server->jobs);
-	server->malformed = imgo_stats_counter(imgo_loop_stats(loop), "imgo_logic_rpc_malformed_total",
-		"requests of comets that could not be read");
+	server->malformed = imgo_stats_counter(
+		imgo_loop_stats(loop), "imgo_logic_rpc_malformed_total", "requests of comets that could not be read");
 	err = imgo__rpc_server_new(&server->rpc, loop,
-		&(struct imgo__rpc_server_options){.listen = listen, .secret = secret, .methods = methods, .user = server}, error);
+		&(struct imgo__rpc_server_options){.listen = listen, .secret = secret, .methods = methods, .user = server},
+		error);
 	if (err < 0) {
 		free(server);
 		return err;
@@ -282,7 +283,8 @@ void imgo__gate_server_free(struct imgo__gate_server *server)
 	if (!server)
 		return;
 	imgo__rpc_server_free(server->rpc);
-	imgo__list_for(at, &server->jobs) {
+	imgo__list_for(at, &server->jobs)
+	{
 		job_free(imgo__container_of(at, struct job, link));
 	}
 	free(server);

@@ -215,8 +215,8 @@ void imgo__gate_sessions_ask_write(struct imgo__mpw *w, const struct imgo__gate_
 	}
 }
 
-int imgo__gate_sessions_ask_read(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__gate_session **items,
-	size_t *n)
+int imgo__gate_sessions_ask_read(
+	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__gate_session **items, size_t *n)
 {
 	struct imgo__gate_session *list = items_read(mp, arena, sizeof *list, n);
 	uint32_t have;
@@ -323,8 +323,8 @@ void imgo__gate_compares_ask_write(struct imgo__mpw *w, const struct imgo__gate_
 	}
 }
 
-int imgo__gate_compares_ask_read(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__gate_compare **items,
-	size_t *n)
+int imgo__gate_compares_ask_read(
+	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__gate_compare **items, size_t *n)
 {
 	struct imgo__gate_compare *list = items_read(mp, arena, sizeof *list, n);
 	uint32_t have;

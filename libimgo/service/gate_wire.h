@@ -22,8 +22,8 @@ void imgo__gate_read_answer_write(struct imgo__mpw *w, const struct imgo__gate_r
 int imgo__gate_read_answer_read(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__gate_read *call);
 
 void imgo__gate_sessions_ask_write(struct imgo__mpw *w, const struct imgo__gate_session *items, size_t n);
-int imgo__gate_sessions_ask_read(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__gate_session **items,
-	size_t *n);
+int imgo__gate_sessions_ask_read(
+	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__gate_session **items, size_t *n);
 void imgo__gate_sessions_answer_write(struct imgo__mpw *w, const struct imgo__gate_session *items, size_t n);
 int imgo__gate_sessions_answer_read(struct imgo__mp *mp, struct imgo__gate_session *items, size_t n);
 
@@ -33,8 +33,8 @@ void imgo__gate_acks_answer_write(struct imgo__mpw *w, const struct imgo__gate_a
 int imgo__gate_acks_answer_read(struct imgo__mp *mp, struct imgo__gate_ack *items, size_t n);
 
 void imgo__gate_compares_ask_write(struct imgo__mpw *w, const struct imgo__gate_compare *items, size_t n);
-int imgo__gate_compares_ask_read(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__gate_compare **items,
-	size_t *n);
+int imgo__gate_compares_ask_read(
+	struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__gate_compare **items, size_t *n);
 void imgo__gate_compares_answer_write(struct imgo__mpw *w, const struct imgo__gate_compare *items, size_t n);
 int imgo__gate_compares_answer_read(struct imgo__mp *mp, struct imgo__gate_compare *items, size_t n);
 

@@ -32,18 +32,15 @@ void imgo__http_json(struct imgo__httpd_request *request, struct imgo_str body)
 	imgo__http_answer(request, &(struct imgo__httpd_answer){.status = 200, .body = body});
 }
 
-static void refuse(struct imgo__httpd_request *request, int status, int ret, const char *why,
-	const char *headers, bool retry)
+static void refuse(struct imgo__httpd_request *request, int status, int ret, const char *why, const char *headers, bool retry)
 {
 	char body[256];
-	int len = snprintf(body, sizeof body, "{\"ret\":%d,\"error\":\"%s\"%s}", ret, why,
-		retry ? ",\"retry\":true" : "");
+	int len = snprintf(body, sizeof body, "{\"ret\":%d,\"error\":\"%s\"%s}", ret, why, retry ? ",\"retry\":true" : "");
 
 	if (status == 503)
 		headers = "Retry-After: 1\r\n";
-	imgo__http_answer(
-		request, &(struct imgo__httpd_answer){
-				 .status = status, .headers = headers, .body = imgo_strn(body, (size_t)len)});
+	imgo__http_answer(request,
+		&(struct imgo__httpd_answer){.status = status, .headers = headers, .body = imgo_strn(body, (size_t)len)});
 }
 
 void imgo__http_refuse(struct imgo__httpd_request *request, int status, int ret, const char *why)
@@ -114,8 +111,7 @@ static bool key_is_good(const struct imgo_http *http, const struct imgo__http_re
 
 	if (!http->api_key)
 		return true;
-	if (imgo__http_header_count(head, "Authorization") != 1 || value.len < 7 ||
-		strncasecmp(value.p, "Bearer ", 7) != 0)
+	if (imgo__http_header_count(head, "Authorization") != 1 || value.len < 7 || strncasecmp(value.p, "Bearer ", 7) != 0)
 		return false;
 	value = imgo_strn(value.p + 7, value.len - 7);
 	while (value.len && *value.p == ' ')
@@ -132,8 +128,8 @@ static size_t find_route(struct imgo_str path, unsigned listener)
 	return listener == IMGO__HTTP_STORE && !(imgo__http_routes[i].flags & IMGO__ROUTE_STORE) ? none : i;
 }
 
-static bool on_head(struct imgo__httpd_request *request, const struct imgo__http_request *head,
-	unsigned listener, void *user)
+static bool on_head(
+	struct imgo__httpd_request *request, const struct imgo__http_request *head, unsigned listener, void *user)
 {
 	struct imgo_http *http = user;
 	size_t index = find_route(head->path, listener);
@@ -143,8 +139,7 @@ static bool on_head(struct imgo__httpd_request *request, const struct imgo__http
 	imgo__httpd_set_tag(request, (uintptr_t)&http->counters[index]);
 	if (!(route->flags & IMGO__ROUTE_OPEN) && !key_is_good(http, head)) {
 		imgo_stat_add(http->no_key, 1);
-		refuse(request, 401, IMGO__RET_BAD_TOKEN, "no valid key", "WWW-Authenticate: Bearer\r\n",
-			false);
+		refuse(request, 401, IMGO__RET_BAD_TOKEN, "no valid key", "WWW-Authenticate: Bearer\r\n", false);
 	} else if (!route->handle) {
 		imgo__http_refuse(request, 404, IMGO__RET_BAD_PARAMETER, "no such call");
 	} else if (!imgo_str_eq(head->method, imgo_str(post ? "POST" : "GET"))) {
@@ -158,12 +153,12 @@ static bool on_head(struct imgo__httpd_request *request, const struct imgo__http
 	return false;
 }
 
-static void on_handle(struct imgo__httpd_request *request, const struct imgo__http_request *head,
-	struct imgo_str body, unsigned listener, void *user)
+static void on_handle(struct imgo__httpd_request *request, const struct imgo__http_request *head, struct imgo_str body,
+	unsigned listener, void *user)
 {
 	struct imgo__http_call call = {.http = user, .request = request, .head = head, .body = body};
-	size_t index = (size_t)((struct imgo__http_counters *)imgo__httpd_tag(request) -
-				((struct imgo_http *)user)->counters);
+	size_t index =
+		(size_t)((struct imgo__http_counters *)imgo__httpd_tag(request) - ((struct imgo_http *)user)->counters);
 
 	(void)listener;
 	imgo__http_routes[index].handle(&call);
@@ -189,8 +184,7 @@ static int check_options(const struct imgo_http_options *options, struct imgo_er
 		return imgo__fail(error, IMGO_EINVAL, "http: a maximum or timeout is 0");
 	for (const char *c = options->api_key; c && *c; c++) {
 		if (*c <= 0x20 || *c >= 0x7F)
-			return imgo__fail(
-				error, IMGO_EINVAL, "http: the key has a character that no header can carry");
+			return imgo__fail(error, IMGO_EINVAL, "http: the key has a character that no header can carry");
 	}
 	if (options->api_key && !*options->api_key)
 		return imgo__fail(error, IMGO_EINVAL, "http: the key is empty");
@@ -206,12 +200,11 @@ static int listen_on(struct imgo_http *http, const char *name, const char *addre
 		return imgo__fail(error, IMGO_EINVAL, "%s: not an address: %s", name, address);
 	if (!http->api_key && !imgo__addr_is_loopback(&addr))
 		return imgo__fail(error, IMGO_EINVAL,
-			"%s: %s is not a loopback address: set api.key, or anybody could push", name,
-			address);
+			"%s: %s is not a loopback address: set api.key, or anybody could push", name, address);
 	err = imgo__httpd_listen(http->httpd, &addr);
 	if (err < 0)
-		return imgo__fail(error, err == IMGO_ENOMEM ? err : IMGO_EIO, "%s: cannot listen on %s: %s",
-			name, address, err == IMGO_EEXISTS ? "the address is in use" : imgo_strerror(err));
+		return imgo__fail(error, err == IMGO_ENOMEM ? err : IMGO_EIO, "%s: cannot listen on %s: %s", name,
+			address, err == IMGO_EEXISTS ? "the address is in use" : imgo_strerror(err));
 	return 0;
 }
 
@@ -224,8 +217,8 @@ static void enter_stats(struct imgo_http *http)
 			http->counters[i].classes[class] = imgo_stats_counter(
 				set, imgo__http_routes[i].stats[class], "calls of the HTTP API, by outcome");
 	}
-	http->no_key = imgo_stats_counter(set, "imgo_http_refused_total{reason=\"no_key\"}",
-		"requests that the server refused by itself");
+	http->no_key = imgo_stats_counter(
+		set, "imgo_http_refused_total{reason=\"no_key\"}", "requests that the server refused by itself");
 }
 
 static int start(struct imgo_http *http, const struct imgo_http_options *options, struct imgo_error *error)

@@ -67,9 +67,8 @@ struct imgo_http {
 };
 
 /* ---- answers (http.c). Any of them ends the request. ---- */
-void imgo__http_answer(
-	struct imgo__httpd_request *request, const struct imgo__httpd_answer *answer); /* and counts */
-void imgo__http_json(struct imgo__httpd_request *request, struct imgo_str body);       /* 200 */
+void imgo__http_answer(struct imgo__httpd_request *request, const struct imgo__httpd_answer *answer); /* and counts */
+void imgo__http_json(struct imgo__httpd_request *request, struct imgo_str body);                      /* 200 */
 /* {"ret":N,"error":"why"}; why: static, without characters that JSON escapes. */
 void imgo__http_refuse(struct imgo__httpd_request *request, int status, int ret, const char *why);
 void imgo__http_bad(struct imgo__httpd_request *request, const char *why); /* 400, bad parameter */

@@ -187,8 +187,8 @@ static bool read_user(struct imgo_str value, struct imgo_str *out)
 	return imgo__http_positive(value, out, &number);
 }
 
-int imgo__http_read_pushs(struct imgo__arena *arena, struct imgo_str body, size_t users_max,
-	struct imgo_str **users, size_t *nusers, struct imgo_str *m)
+int imgo__http_read_pushs(struct imgo__arena *arena, struct imgo_str body, size_t users_max, struct imgo_str **users,
+	size_t *nusers, struct imgo_str *m)
 {
 	struct imgo__http_members members, counted;
 	struct imgo_str u, key, value;
@@ -228,8 +228,8 @@ static int add_room(struct imgo_str room, struct imgo_str *out, size_t max, size
 	return 0;
 }
 
-int imgo__http_read_rooms(struct imgo__arena *arena, struct imgo_str text, bool json, struct imgo_str *out,
-	size_t max, size_t *n)
+int imgo__http_read_rooms(
+	struct imgo__arena *arena, struct imgo_str text, bool json, struct imgo_str *out, size_t max, size_t *n)
 {
 	struct imgo__http_members members;
 	struct imgo_str key, value, room;

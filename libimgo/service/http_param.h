@@ -36,12 +36,12 @@ int imgo__http_scalar(struct imgo__arena *arena, struct imgo_str value, struct i
 
 /* The body of /1/pushs. IMGO_EINVAL: not valid, no u, no m; IMGO_ELIMIT: too many users; IMGO_ENOMEM. All
  * points into body but the array, which is the arena's. m: the JSON text. */
-int imgo__http_read_pushs(struct imgo__arena *arena, struct imgo_str body, size_t users_max,
-	struct imgo_str **users, size_t *nusers, struct imgo_str *m);
+int imgo__http_read_pushs(struct imgo__arena *arena, struct imgo_str body, size_t users_max, struct imgo_str **users,
+	size_t *nusers, struct imgo_str *m);
 
 /* Rooms from "a,b" (list) or a JSON array of strings and whole numbers (json), behind *n in out. IMGO_EINVAL;
  * IMGO_ELIMIT. */
-int imgo__http_read_rooms(struct imgo__arena *arena, struct imgo_str text, bool json, struct imgo_str *out,
-	size_t max, size_t *n);
+int imgo__http_read_rooms(
+	struct imgo__arena *arena, struct imgo_str text, bool json, struct imgo_str *out, size_t max, size_t *n);
 
 #endif

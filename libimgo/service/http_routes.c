@@ -56,8 +56,7 @@ static void on_rooms(int err, void *user)
 		if (err == 0)
 			err = put_room(&body, op->rooms.rooms[i].room);
 		if (err == 0)
-			err = imgo__buf_printf(
-				&body, ",\"Count\":%llu}", (unsigned long long)op->rooms.rooms[i].count);
+			err = imgo__buf_printf(&body, ",\"Count\":%llu}", (unsigned long long)op->rooms.rooms[i].count);
 	}
 	finish_count(op, err, &body);
 }
@@ -143,22 +142,22 @@ static void healthz(struct imgo__http_call *call)
 	if (imgo__buf_printf(&body, "{\"ready\":false,\"missing\":%s}", missing))
 		imgo__http_done(call->request, IMGO_ENOMEM);
 	else
-		imgo__http_answer(call->request, &(struct imgo__httpd_answer){.status = 503,
-							 .headers = "Retry-After: 1\r\n",
-							 .body = imgo_strn(body.data, body.len)});
+		imgo__http_answer(call->request,
+			&(struct imgo__httpd_answer){
+				.status = 503, .headers = "Retry-After: 1\r\n", .body = imgo_strn(body.data, body.len)});
 	imgo__buf_free(&body);
 }
 
 /* ---- the table ---- */
 
 #define CLASS(call, class) "imgo_http_requests_total{call=\"" call "\",status=\"" class "\"}"
-#define STATS(call)                                                                                          \
-	{                                                                                                    \
-		CLASS(call, "2xx"), CLASS(call, "4xx"), CLASS(call, "5xx")                                   \
+#define STATS(call) \
+	{ \
+		CLASS(call, "2xx"), CLASS(call, "4xx"), CLASS(call, "5xx") \
 	}
-#define ROUTE(path, flags, handle)                                                                           \
-	{                                                                                                    \
-		path, flags, handle, STATS(path)                                                             \
+#define ROUTE(path, flags, handle) \
+	{ \
+		path, flags, handle, STATS(path) \
 	}
 
 const struct imgo__http_route imgo__http_routes[] = {

@@ -64,8 +64,7 @@ static int read_rooms(struct params *params, struct imgo_str *rooms, size_t *n)
 	int err = param(params, "rooms", &text, &raw);
 
 	if (err == 0)
-		err = imgo__http_read_rooms(
-			&params->call->arena, text, raw, rooms, IMGO_STORE_TOKEN_ROOMS_MAX, n);
+		err = imgo__http_read_rooms(&params->call->arena, text, raw, rooms, IMGO_STORE_TOKEN_ROOMS_MAX, n);
 	if (err && err != IMGO_ENOTFOUND)
 		return err;
 	err = param(params, "rid", &text, NULL);
@@ -107,8 +106,8 @@ static const char *create(struct params *params)
 	if (read_rooms(params, rooms, &nrooms))
 		return "rid must be a 32-bit number, rooms at most 16 of 128 bytes";
 	expire = expire < EXPIRE_MAX_S ? expire : EXPIRE_MAX_S;
-	err = imgo_push_token(http->push, token, who, device, imgo_loop_wall_ms(http->loop) + expire * 1000,
-		rooms, nrooms, on_token, params->call->request);
+	err = imgo_push_token(http->push, token, who, device, imgo_loop_wall_ms(http->loop) + expire * 1000, rooms,
+		nrooms, on_token, params->call->request);
 	if (err < 0)
 		imgo__http_done(params->call->request, err);
 	return NULL;

@@ -137,8 +137,7 @@ static void close_listeners(struct imgo__httpd *httpd)
 static void reset_all(struct imgo__httpd *httpd)
 {
 	while (!imgo__list_empty(&httpd->conns))
-		imgo__httpd_conn_free(
-			imgo__container_of(httpd->conns.next, struct imgo__httpd_conn, link), true);
+		imgo__httpd_conn_free(imgo__container_of(httpd->conns.next, struct imgo__httpd_conn, link), true);
 }
 
 static void finish_stop(struct imgo__httpd *httpd)
@@ -175,8 +174,7 @@ void imgo__httpd_stop(struct imgo__httpd *httpd, uint64_t deadline_ms, void (*do
 	httpd->done = done;
 	httpd->done_user = user;
 	close_listeners(httpd);
-	imgo__list_for(at, &httpd->conns)
-		imgo__httpd_conn_stop(imgo__container_of(at, struct imgo__httpd_conn, link));
+	imgo__list_for(at, &httpd->conns) imgo__httpd_conn_stop(imgo__container_of(at, struct imgo__httpd_conn, link));
 	if (httpd->nconns == 0)
 		imgo__defer(httpd->loop, &httpd->stopped);
 	else
@@ -197,28 +195,24 @@ static void enter_stats(struct imgo__httpd_stats *s, struct imgo_stats *set)
 
 	s->connections = imgo_stats_gauge(set, "imgo_http_connections", "HTTP connections");
 	s->accepted = imgo_stats_counter(set, "imgo_http_accepted_total", "HTTP connections accepted");
-	s->requests =
-		imgo_stats_counter(set, "imgo_http_heads_total", "HTTP requests whose head was understood");
+	s->requests = imgo_stats_counter(set, "imgo_http_heads_total", "HTTP requests whose head was understood");
 	s->refused_full = imgo_stats_counter(
 		set, "imgo_http_accept_full_total", "times that accepting paused because of connections-max");
-	s->evicted = imgo_stats_counter(set, "imgo_http_evicted_total",
-		"idle connections that gave way to a new one at connections-max");
-	s->no_fds = imgo_stats_counter(set, "imgo_http_accept_failed_total",
-		"times that accepting paused for want of descriptors or memory");
+	s->evicted = imgo_stats_counter(
+		set, "imgo_http_evicted_total", "idle connections that gave way to a new one at connections-max");
+	s->no_fds = imgo_stats_counter(
+		set, "imgo_http_accept_failed_total", "times that accepting paused for want of descriptors or memory");
 	s->malformed = REFUSED("malformed");
 	s->head_too_large = REFUSED("head_too_large");
 	s->body_too_large = REFUSED("body_too_large");
 	s->overload = REFUSED("overload");
-	s->timeout = imgo_stats_counter(
-		set, "imgo_http_timeouts_total{what=\"request\"}", "deadlines that passed");
-	s->slow_reader =
-		imgo_stats_counter(set, "imgo_http_timeouts_total{what=\"answer\"}", "deadlines that passed");
+	s->timeout = imgo_stats_counter(set, "imgo_http_timeouts_total{what=\"request\"}", "deadlines that passed");
+	s->slow_reader = imgo_stats_counter(set, "imgo_http_timeouts_total{what=\"answer\"}", "deadlines that passed");
 	s->idle = imgo_stats_counter(set, "imgo_http_timeouts_total{what=\"idle\"}", "deadlines that passed");
 #undef REFUSED
 }
 
-int imgo__httpd_new(
-	struct imgo__httpd **out, struct imgo_loop *loop, const struct imgo__httpd_options *options)
+int imgo__httpd_new(struct imgo__httpd **out, struct imgo_loop *loop, const struct imgo__httpd_options *options)
 {
 	struct imgo__httpd *httpd = imgo__zalloc(sizeof *httpd);
 

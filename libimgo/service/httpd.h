@@ -24,10 +24,10 @@ struct imgo__httpd_request;
 
 struct imgo__httpd_ops {
 	/* False: it has answered. listener: index of the address it came to. May be NULL. */
-	bool (*head)(struct imgo__httpd_request *request, const struct imgo__http_request *head,
+	bool (*head)(struct imgo__httpd_request *request, const struct imgo__http_request *head, unsigned listener,
+		void *user);
+	void (*handle)(struct imgo__httpd_request *request, const struct imgo__http_request *head, struct imgo_str body,
 		unsigned listener, void *user);
-	void (*handle)(struct imgo__httpd_request *request, const struct imgo__http_request *head,
-		struct imgo_str body, unsigned listener, void *user);
 	/* The body of an answer that the server gives by itself (400, 408, 413 …), static. May be NULL:
 	 * empty. */
 	struct imgo_str (*refusal)(int status, void *user);
@@ -46,14 +46,13 @@ struct imgo__httpd_options {
 	size_t bytes_max;  /* of all requests and answers that are held; beyond it requests are answered with
 			      503 */
 };
-#define IMGO__HTTPD_OPTIONS_INIT                                                                             \
-	{                                                                                                    \
-		NULL, NULL, 4096, 64, 0, 10000, 60000, 4096, 8192, 1024 * 1024, 256 * 1024, 256u << 20       \
+#define IMGO__HTTPD_OPTIONS_INIT \
+	{ \
+		NULL, NULL, 4096, 64, 0, 10000, 60000, 4096, 8192, 1024 * 1024, 256 * 1024, 256u << 20 \
 	}
 
 /* Options are copied, *out is the caller's. Errors: IMGO_ENOMEM. */
-int imgo__httpd_new(
-	struct imgo__httpd **out, struct imgo_loop *loop, const struct imgo__httpd_options *options);
+int imgo__httpd_new(struct imgo__httpd **out, struct imgo_loop *loop, const struct imgo__httpd_options *options);
 /* Requests under way are orphaned: answering them later does nothing but free them. NULL is fine. */
 void imgo__httpd_free(struct imgo__httpd *httpd);
 

@@ -11,8 +11,7 @@
 
 /* ---- requests ---- */
 
-struct imgo__httpd_request *imgo__httpd_request_new(
-	struct imgo__httpd_conn *conn, const struct imgo__http_request *head)
+struct imgo__httpd_request *imgo__httpd_request_new(struct imgo__httpd_conn *conn, const struct imgo__http_request *head)
 {
 	struct imgo__httpd *httpd = conn->httpd;
 	struct imgo__list *spare = imgo__list_pop(&httpd->spare);

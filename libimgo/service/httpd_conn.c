@@ -74,8 +74,7 @@ static bool begin(struct imgo__httpd_conn *conn, const struct imgo__http_request
 	return true;
 }
 
-static void dispatch(
-	struct imgo__httpd_conn *conn, const struct imgo__http_request *head, const uint8_t *body)
+static void dispatch(struct imgo__httpd_conn *conn, const struct imgo__http_request *head, const uint8_t *body)
 {
 	struct imgo__httpd *httpd = conn->httpd;
 	struct imgo__httpd_request *request = conn->reading;
@@ -134,8 +133,7 @@ static size_t take(struct imgo__httpd_conn *conn, const uint8_t *p, size_t len)
 {
 	size_t at = 0, n = 1;
 
-	while (at < len && n > 0 && !conn->dead &&
-		(conn->reading || conn->discard || (!conn->last && !full(conn)))) {
+	while (at < len && n > 0 && !conn->dead && (conn->reading || conn->discard || (!conn->last && !full(conn)))) {
 		n = step(conn, p + at, len - at);
 		at += n;
 		if (n > 0 && conn->discard == 0)
@@ -255,8 +253,7 @@ static void proceed(struct imgo__httpd_conn *conn)
 		advance(conn); /* answers at once are written by the task again */
 	if (conn->dead)
 		imgo__httpd_conn_free(conn, true);
-	else if (imgo__list_empty(&conn->requests) && imgo__httpd_output(conn) == 0 &&
-		 (over(conn) || conn->eof))
+	else if (imgo__list_empty(&conn->requests) && imgo__httpd_output(conn) == 0 && (over(conn) || conn->eof))
 		finish(conn);
 	else
 		settle(conn);
@@ -372,8 +369,7 @@ void imgo__httpd_conn_free(struct imgo__httpd_conn *conn, bool reset)
 	struct imgo__list *link;
 
 	while ((link = imgo__list_pop(&conn->requests))) {
-		struct imgo__httpd_request *request =
-			imgo__container_of(link, struct imgo__httpd_request, link);
+		struct imgo__httpd_request *request = imgo__container_of(link, struct imgo__httpd_request, link);
 		request->conn = NULL;
 		/* Nobody else knows of these. */
 		if (request->answered || request == conn->reading)

@@ -13,19 +13,16 @@ enum {
 	IMGO__HTTPD_BACKLOG = 1024,
 	IMGO__HTTPD_ACCEPT_BATCH = 64, /* a turn and listener */
 	IMGO__HTTPD_PAUSE_MS = 100,    /* no accept for so long when there are no descriptors */
-	IMGO__HTTPD_EVICT_MS =
-		1000, /* idle for so long: gives way when there is no room for a new connection */
+	IMGO__HTTPD_EVICT_MS = 1000,   /* idle for so long: gives way when there is no room for a new connection */
 	IMGO__HTTPD_LINGER_MS = 1000,
-	IMGO__HTTPD_PROGRESS =
-		16 * 1024, /* bytes that a client must take in request_timeout_ms when some wait for it */
-	IMGO__HTTPD_SPARE = 256, /* request structs kept for reuse */
-	IMGO__HTTPD_KEEP = 4096, /* a buffer of up to so many bytes is kept while its connection lives */
+	IMGO__HTTPD_PROGRESS = 16 * 1024, /* bytes that a client must take in request_timeout_ms when some wait for it */
+	IMGO__HTTPD_SPARE = 256,          /* request structs kept for reuse */
+	IMGO__HTTPD_KEEP = 4096,          /* a buffer of up to so many bytes is kept while its connection lives */
 };
 
 struct imgo__httpd_stats {
 	struct imgo_stat *connections, *accepted, *requests, *refused_full, *evicted, *no_fds;
-	struct imgo_stat *malformed, *head_too_large, *body_too_large, *overload, *timeout, *slow_reader,
-		*idle;
+	struct imgo_stat *malformed, *head_too_large, *body_too_large, *overload, *timeout, *slow_reader, *idle;
 };
 
 struct imgo__httpd_listener {
@@ -101,16 +98,14 @@ struct imgo__httpd_request {
 void imgo__httpd_conn_gone(struct imgo__httpd *httpd); /* there is room again, or stop is over */
 
 /* ---- httpd_conn.c ---- */
-int imgo__httpd_conn_new(
-	struct imgo__httpd *httpd, int fd, unsigned listener); /* the fd is closed on failure */
+int imgo__httpd_conn_new(struct imgo__httpd *httpd, int fd, unsigned listener); /* the fd is closed on failure */
 void imgo__httpd_conn_free(struct imgo__httpd_conn *conn, bool reset);
 /* Ends it with the request that has begun; at once when there is none. */
 void imgo__httpd_conn_stop(struct imgo__httpd_conn *conn);
 void imgo__httpd_account(struct imgo__httpd_conn *conn); /* its buffers have grown or shrunk */
 
 /* ---- httpd_answer.c ---- */
-struct imgo__httpd_request *imgo__httpd_request_new(
-	struct imgo__httpd_conn *conn, const struct imgo__http_request *head);
+struct imgo__httpd_request *imgo__httpd_request_new(struct imgo__httpd_conn *conn, const struct imgo__http_request *head);
 void imgo__httpd_request_free(struct imgo__httpd_request *request);
 /* Answers by itself, and takes no further request. request NULL: to a request that has no struct yet. */
 void imgo__httpd_refuse(struct imgo__httpd_conn *conn, struct imgo__httpd_request *request, int status);

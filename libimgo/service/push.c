@@ -54,8 +54,8 @@ static void on_token_put(int err, void *user)
 	imgo__push_op_free(&self->op);
 }
 
-static bool token_args_ok(struct imgo_str token, struct imgo_str who, struct imgo_str device, const struct imgo_str *rooms,
-	size_t nrooms)
+static bool token_args_ok(
+	struct imgo_str token, struct imgo_str who, struct imgo_str device, const struct imgo_str *rooms, size_t nrooms)
 {
 	if (token.len == 0 || token.len > IMGO_TOKEN_MAX || who.len == 0 || who.len > IMGO_USER_MAX ||
 		device.len > IMGO_DEVICE_MAX || nrooms > IMGO_STORE_TOKEN_ROOMS_MAX)
@@ -87,8 +87,8 @@ int imgo_push_token(struct imgo_push *push, struct imgo_str token, struct imgo_s
 	for (size_t i = 0; i < nrooms; i++)
 		self->token.rooms[i] = imgo__arena_str(&self->op.arena, rooms[i], &ok);
 	self->token.nrooms = nrooms;
-	self->many = (struct imgo_store_token_many){imgo_bus_epoch(push->bus),
-		imgo_bus_partitions(push->bus, IMGO_TOPIC_USERS), &self->token, 1};
+	self->many = (struct imgo_store_token_many){
+		imgo_bus_epoch(push->bus), imgo_bus_partitions(push->bus, IMGO_TOPIC_USERS), &self->token, 1};
 	err = ok ? imgo__sha256(token.p, token.len, self->token.hash) : IMGO_ENOMEM;
 	if (err == 0)
 		err = imgo_store_token_put(push->store, &self->many, on_token_put, self);
@@ -211,8 +211,8 @@ static void push_stats(struct imgo_push *push)
 
 	push->accepted = imgo_stats_counter(stats, "imgo_push_accepted_total", "pushes that the bus has");
 	push->failed = imgo_stats_counter(stats, "imgo_push_failed_total", "pushes that were answered with an error");
-	push->blind = imgo_stats_counter(stats, "imgo_push_without_address_total",
-		"pushes accepted although the router did not answer in time");
+	push->blind = imgo_stats_counter(
+		stats, "imgo_push_without_address_total", "pushes accepted although the router did not answer in time");
 	push->denied = imgo_stats_counter(stats, "imgo_connect_denied_total", "logins with a bad token");
 	push->connects = imgo_stats_counter(stats, "imgo_connect_total", "logins that were granted");
 }
@@ -247,7 +247,8 @@ int imgo_push_new(struct imgo_push **out, struct imgo_loop *loop, const struct i
 		err = imgo__auth_store_new(&push->auth_impl, push->store, push->bus);
 	if (err == 0)
 		err = imgo__carrier_new(&push->carrier, loop,
-			&(struct imgo__carrier_options){.registry = push->registry, .secret = options->secret, .role = "logic"});
+			&(struct imgo__carrier_options){
+				.registry = push->registry, .secret = options->secret, .role = "logic"});
 	if (err == 0 && options->rpc_listen) {
 		imgo__gate_local(&gate, push);
 		err = imgo__gate_server_new(&push->server, loop, gate, options->rpc_listen, options->secret, error);
@@ -266,7 +267,8 @@ void imgo_push_free(struct imgo_push *push)
 {
 	if (!push)
 		return;
-	imgo__list_for(at, &push->ops) {
+	imgo__list_for(at, &push->ops)
+	{
 		struct imgo__push_op *op = imgo__container_of(at, struct imgo__push_op, link);
 		imgo__list_remove(&op->link);
 		op->orphan(op);

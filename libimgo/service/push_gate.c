@@ -245,7 +245,8 @@ static int local_read(void *impl, struct imgo__gate_read *call, imgo__gate_cb *c
 	self->read.attach = true;
 	self->read.messages_max = call->messages_max;
 	self->read.bytes_max = call->bytes_max;
-	self->many = (struct imgo_store_read_many){imgo_bus_epoch(push->bus), imgo__push_partition(push, call->who), &self->read, 1};
+	self->many = (struct imgo_store_read_many){
+		imgo_bus_epoch(push->bus), imgo__push_partition(push, call->who), &self->read, 1};
 	err = ok ? imgo_store_read_many(push->store, &self->many, on_read, self) : IMGO_ENOMEM;
 	if (err < 0)
 		imgo__push_op_free(&self->base.op);
@@ -297,8 +298,8 @@ static const struct imgo_str *copy_strs(struct imgo__arena *arena, const struct 
 	return to;
 }
 
-static struct sessions_op *sessions_op_new(struct imgo_push *push, struct imgo__gate_session *items, size_t n,
-	imgo__gate_cb *cb, void *user)
+static struct sessions_op *sessions_op_new(
+	struct imgo_push *push, struct imgo__gate_session *items, size_t n, imgo__gate_cb *cb, void *user)
 {
 	struct sessions_op *self = imgo__gate_op_new(push, sizeof *self, cb, user);
 
@@ -340,7 +341,8 @@ static int local_announce(void *impl, struct imgo__gate_session *items, size_t n
 		session->rooms = copy_strs(arena, items[i].rooms, items[i].nrooms, &ok);
 		session->nrooms = items[i].nrooms;
 	}
-	return sessions_started(self, ok, ok ? imgo_registry_put_many(push->registry, self->puts, n, on_sessions, self) : 0);
+	return sessions_started(
+		self, ok, ok ? imgo_registry_put_many(push->registry, self->puts, n, on_sessions, self) : 0);
 }
 
 static int local_disconnect(void *impl, struct imgo__gate_session *items, size_t n, imgo__gate_cb *cb, void *user)
@@ -358,7 +360,8 @@ static int local_disconnect(void *impl, struct imgo__gate_session *items, size_t
 		self->dels[i].user = imgo__arena_str(&self->base.op.arena, items[i].who, &ok);
 		self->dels[i].id = items[i].id;
 	}
-	return sessions_started(self, ok, ok ? imgo_registry_del_many(push->registry, self->dels, n, on_sessions, self) : 0);
+	return sessions_started(
+		self, ok, ok ? imgo_registry_del_many(push->registry, self->dels, n, on_sessions, self) : 0);
 }
 
 static int local_rooms(void *impl, struct imgo__gate_session *items, size_t n, imgo__gate_cb *cb, void *user)
@@ -380,7 +383,8 @@ static int local_rooms(void *impl, struct imgo__gate_session *items, size_t n, i
 		self->rooms[i].rooms = copy_strs(arena, items[i].rooms, items[i].nrooms, &ok);
 		self->rooms[i].nrooms = items[i].nrooms;
 	}
-	return sessions_started(self, ok, ok ? imgo_registry_rooms_many(push->registry, self->rooms, n, on_sessions, self) : 0);
+	return sessions_started(
+		self, ok, ok ? imgo_registry_rooms_many(push->registry, self->rooms, n, on_sessions, self) : 0);
 }
 
 /* ---- renew ---- */

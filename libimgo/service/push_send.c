@@ -24,7 +24,7 @@ struct slot { /* one user, sorted by partition */
 
 struct send_op {
 	struct imgo__push_op op;
-	struct imgo__timer timer; /* of the look-up */
+	struct imgo__timer timer;         /* of the look-up */
 	struct imgo_push_request request; /* strings in the arena */
 	struct imgo_msgid msgid;
 	struct slot *slots;
@@ -97,8 +97,12 @@ static int add_record(struct send_op *self, uint32_t partition, const struct img
 
 static struct imgo_envelope envelope_of(const struct send_op *self, enum imgo_envelope_kind kind)
 {
-	struct imgo_envelope envelope = {.kind = kind, .msgid = self->msgid, .op = self->request.op,
-		.body = self->request.body, .at_ms = imgo_loop_wall_ms(self->op.push->loop), .room = self->request.room};
+	struct imgo_envelope envelope = {.kind = kind,
+		.msgid = self->msgid,
+		.op = self->request.op,
+		.body = self->request.body,
+		.at_ms = imgo_loop_wall_ms(self->op.push->loop),
+		.room = self->request.room};
 
 	return envelope;
 }
@@ -116,7 +120,8 @@ static int encode_partition(struct send_op *self, const struct imgo_envelope_tar
 
 	while (n > 0) {
 		size_t take = 0, bytes = 0;
-		while (take < n && take < IMGO_ENVELOPE_TARGETS_MAX && (take == 0 || bytes + target_bytes(&targets[take]) <= room))
+		while (take < n && take < IMGO_ENVELOPE_TARGETS_MAX &&
+			(take == 0 || bytes + target_bytes(&targets[take]) <= room))
 			bytes += target_bytes(&targets[take++]);
 		envelope.targets = targets;
 		envelope.ntargets = take;

@@ -38,7 +38,7 @@ struct split_op {
 	struct order *order;
 	struct part *parts;
 	unsigned waiting;
-	struct imgo__gate_ack *asked_acks;         /* one of the two */
+	struct imgo__gate_ack *asked_acks; /* one of the two */
 	struct imgo__gate_compare *asked_compares;
 	struct imgo_store_ack *acks;
 	struct imgo_store_peek *peeks;
@@ -145,7 +145,9 @@ int imgo__push_ack(void *impl, struct imgo__gate_ack *items, size_t n, imgo__gat
 	for (size_t p = 0; p < self->nparts; p++) {
 		struct part *part = &self->parts[p];
 		part->ack = (struct imgo_store_ack_many){.epoch = imgo_bus_epoch(push->bus),
-			.partition = self->order[part->from].partition, .items = &self->acks[part->from], .nitems = part->n};
+			.partition = self->order[part->from].partition,
+			.items = &self->acks[part->from],
+			.nitems = part->n};
 		part->err = ok ? imgo_store_ack_many(push->store, &part->ack, part_done, part) : IMGO_ENOMEM;
 		self->waiting += part->err == 0;
 	}
@@ -230,7 +232,9 @@ int imgo__push_compare(void *impl, struct imgo__gate_compare *items, size_t n, i
 	for (size_t p = 0; p < self->nparts; p++) {
 		struct part *part = &self->parts[p];
 		part->peek = (struct imgo_store_peek_many){.epoch = imgo_bus_epoch(push->bus),
-			.partition = self->order[part->from].partition, .items = &self->peeks[part->from], .nitems = part->n};
+			.partition = self->order[part->from].partition,
+			.items = &self->peeks[part->from],
+			.nitems = part->n};
 		part->err = imgo_store_peek_many(push->store, &part->peek, compare_part_done, part);
 		self->waiting += part->err == 0;
 	}

@@ -75,15 +75,15 @@ static bool list_fits(struct imgo_router *router, uint32_t theirs)
 	imgo_stat_add(router->stat_mismatch, 1);
 	if (theirs != router->seen)
 		imgo_log_event(imgo_loop_log(router->loop), IMGO_LOG_WARN, "router",
-			theirs < router->list_version ? "caller-list-old" : "router-list-old",
-			"ours=%u theirs=%u", router->list_version, theirs);
+			theirs < router->list_version ? "caller-list-old" : "router-list-old", "ours=%u theirs=%u",
+			router->list_version, theirs);
 	router->seen = theirs;
 	return theirs > router->list_version;
 }
 
 /* Reads the list's number and copies the argument; NULL: the request is answered already. */
-static struct served *open_call(struct imgo_router *router, struct imgo__rpc_request *request,
-	struct imgo__mp *params, uint32_t nparams)
+static struct served *open_call(
+	struct imgo_router *router, struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams)
 {
 	struct served *s = imgo__zalloc(sizeof *s);
 	uint32_t theirs = imgo__mp_u32(params);
@@ -123,8 +123,7 @@ static void put_done(int err, void *user)
 	answered(s);
 }
 
-static void serve_put(
-	struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
+static void serve_put(struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
 {
 	struct imgo_router *router = user;
 	struct served *s = open_call(router, request, params, nparams);
@@ -151,8 +150,7 @@ static void del_done(int err, void *user)
 	answered(s);
 }
 
-static void serve_del(
-	struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
+static void serve_del(struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
 {
 	struct imgo_router *router = user;
 	struct served *s = open_call(router, request, params, nparams);
@@ -179,8 +177,7 @@ static void get_done(int err, void *user)
 	answered(s);
 }
 
-static void serve_get(
-	struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
+static void serve_get(struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
 {
 	struct imgo_router *router = user;
 	struct served *s = open_call(router, request, params, nparams);
@@ -207,8 +204,7 @@ static void rooms_done(int err, void *user)
 	answered(s);
 }
 
-static void serve_rooms(
-	struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
+static void serve_rooms(struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
 {
 	struct imgo_router *router = user;
 	struct served *s = open_call(router, request, params, nparams);
@@ -252,8 +248,7 @@ static void renew_done(int err, void *user)
 	answered(s);
 }
 
-static void serve_renew(
-	struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
+static void serve_renew(struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
 {
 	struct imgo_router *router = user;
 	struct served *s = open_call(router, request, params, nparams);
@@ -281,8 +276,7 @@ static void comets_done(int err, void *user)
 	answered(s);
 }
 
-static void serve_comets(
-	struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
+static void serve_comets(struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
 {
 	struct imgo_router *router = user;
 	struct served *s = open_call(router, request, params, nparams);
@@ -307,8 +301,7 @@ static void count_done(int err, void *user)
 	answered(s);
 }
 
-static void serve_count(
-	struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
+static void serve_count(struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
 {
 	struct imgo_router *router = user;
 	struct served *s = open_call(router, request, params, nparams);
@@ -329,8 +322,7 @@ static void del_comet_done(int err, void *user)
 	answered(s);
 }
 
-static void serve_del_comet(
-	struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
+static void serve_del_comet(struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
 {
 	struct imgo_router *router = user;
 	struct served *s = open_call(router, request, params, nparams);
@@ -371,16 +363,15 @@ int imgo_router_new(struct imgo_router **out, struct imgo_loop *loop, struct img
 	if (options)
 		memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
 	if (!registry || !o.list_version)
-		return imgo__fail(
-			error, IMGO_EINVAL, "router: a registry and the number of its list are needed");
+		return imgo__fail(error, IMGO_EINVAL, "router: a registry and the number of its list are needed");
 	router = imgo__zalloc(sizeof *router);
 	if (!router)
 		return imgo__fail(error, IMGO_ENOMEM, "router: out of memory");
 	router->loop = loop;
 	router->registry = registry;
 	router->list_version = o.list_version;
-	router->stat_mismatch = imgo_stats_counter(imgo_loop_stats(loop), "imgo_router_list_mismatch_total",
-		"Calls with another list of routers");
+	router->stat_mismatch = imgo_stats_counter(
+		imgo_loop_stats(loop), "imgo_router_list_mismatch_total", "Calls with another list of routers");
 	server.listen = o.listen;
 	server.secret = o.secret;
 	server.user = router;

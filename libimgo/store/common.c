@@ -8,21 +8,17 @@
 void imgo__store_stats_init(struct imgo__store_stats *stats, struct imgo_stats *set)
 {
 	stats->appends = imgo_stats_counter(set, "imgo_store_appends_total", "messages added to users' logs");
-	stats->duplicates = imgo_stats_counter(
-		set, "imgo_store_duplicates_total", "records dropped because of their msgid");
-	stats->dropped = imgo_stats_counter(
-		set, "imgo_store_dropped_total", "wanted messages that limit or TTL took from a log");
-	stats->missing =
-		imgo_stats_counter(set, "imgo_store_missing_total", "messages whose body was not found");
+	stats->duplicates =
+		imgo_stats_counter(set, "imgo_store_duplicates_total", "records dropped because of their msgid");
+	stats->dropped =
+		imgo_stats_counter(set, "imgo_store_dropped_total", "wanted messages that limit or TTL took from a log");
+	stats->missing = imgo_stats_counter(set, "imgo_store_missing_total", "messages whose body was not found");
 	stats->corrupt = imgo_stats_counter(set, "imgo_store_corrupt_total", "records with a wrong checksum");
-	stats->full =
-		imgo_stats_counter(set, "imgo_store_full_total", "calls refused because the store is full");
-	stats->rebuilding =
-		imgo_stats_counter(set, "imgo_store_rebuilding_total", "calls refused because of a rebuild");
+	stats->full = imgo_stats_counter(set, "imgo_store_full_total", "calls refused because the store is full");
+	stats->rebuilding = imgo_stats_counter(set, "imgo_store_rebuilding_total", "calls refused because of a rebuild");
 }
 
-void imgo__store_count_appends(
-	const struct imgo__store_stats *stats, const struct imgo_store_append_many *call)
+void imgo__store_count_appends(const struct imgo__store_stats *stats, const struct imgo_store_append_many *call)
 {
 	int64_t added = 0, duplicates = 0, dropped = 0;
 	for (size_t i = 0; i < call->nitems; i++) {
@@ -43,8 +39,7 @@ void imgo__store_count_error(const struct imgo__store_stats *stats, int err)
 		imgo_stat_add(stats->full, 1);
 }
 
-int imgo__store_options_take(
-	struct imgo_store_options *out, const struct imgo_store_options *in, struct imgo_error *error)
+int imgo__store_options_take(struct imgo_store_options *out, const struct imgo_store_options *in, struct imgo_error *error)
 {
 	*out = (struct imgo_store_options)IMGO_STORE_OPTIONS_INIT;
 	if (!in)
@@ -58,8 +53,7 @@ int imgo__store_options_take(
 	if (in->bytes_max)
 		out->bytes_max = in->bytes_max;
 	if (out->ttl_ms > INT64_MAX / 4 || out->messages_max > 1000000)
-		return imgo__fail(
-			error, IMGO_EINVAL, "store options: ttl_ms or messages_max is out of range");
+		return imgo__fail(error, IMGO_EINVAL, "store options: ttl_ms or messages_max is out of range");
 	return 0;
 }
 
@@ -154,8 +148,7 @@ int imgo__marker_step(struct imgo__marker *marker, struct imgo_store_marker *cal
 	int err = 0;
 	if (call->step == IMGO_MARKER_BEGIN && marker->state != IMGO_MARKER_COMPLETE)
 		*marker = (struct imgo__marker){IMGO_MARKER_BUILDING, call->token};
-	else if (call->step == IMGO_MARKER_FINISH && marker->state != IMGO_MARKER_MISSING &&
-		 marker->token == call->token)
+	else if (call->step == IMGO_MARKER_FINISH && marker->state != IMGO_MARKER_MISSING && marker->token == call->token)
 		marker->state = IMGO_MARKER_COMPLETE;
 	else if (call->step == IMGO_MARKER_FINISH)
 		err = IMGO_ESTALE;

@@ -16,13 +16,11 @@ struct imgo__store_stats {
 };
 void imgo__store_stats_init(struct imgo__store_stats *stats, struct imgo_stats *set);
 /* Counts what a call came to. */
-void imgo__store_count_appends(
-	const struct imgo__store_stats *stats, const struct imgo_store_append_many *call);
+void imgo__store_count_appends(const struct imgo__store_stats *stats, const struct imgo_store_append_many *call);
 void imgo__store_count_error(const struct imgo__store_stats *stats, int err);
 
 /* Defaults for what is zero or not there. IMGO_EINVAL. */
-int imgo__store_options_take(
-	struct imgo_store_options *out, const struct imgo_store_options *in, struct imgo_error *error);
+int imgo__store_options_take(struct imgo_store_options *out, const struct imgo_store_options *in, struct imgo_error *error);
 
 /* ---- a user's valid tokens: the newest of each device ---- */
 

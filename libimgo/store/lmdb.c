@@ -166,8 +166,7 @@ static int submit_read(struct call *call)
 
 /* ---- calls ---- */
 
-static int start(struct store *store, enum op op, void *args, uint32_t partition, bool reads,
-	imgo_store_cb *cb, void *user)
+static int start(struct store *store, enum op op, void *args, uint32_t partition, bool reads, imgo_store_cb *cb, void *user)
 {
 	struct call *call = imgo__zalloc(sizeof *call);
 	if (!call)
@@ -184,10 +183,10 @@ static int start(struct store *store, enum op op, void *args, uint32_t partition
 	return err;
 }
 
-#define OP(name, type, op, reads)                                                                            \
-	static int name(void *impl, struct type *args, imgo_store_cb *cb, void *user)                        \
-	{                                                                                                    \
-		return start(impl, op, args, 0, reads, cb, user);                                            \
+#define OP(name, type, op, reads) \
+	static int name(void *impl, struct type *args, imgo_store_cb *cb, void *user) \
+	{ \
+		return start(impl, op, args, 0, reads, cb, user); \
 	}
 
 OP(append_many, imgo_store_append_many, APPEND, false)
@@ -219,8 +218,7 @@ static void sweep_done(struct imgo__lmdb_job *job, int err)
 	if (!err)
 		imgo_stat_add(store->s.stats.dropped, store->sweep_dropped);
 	if (!store->closing) /* a little at a time, so that appends come in between */
-		imgo__timer_start(
-			store->s.loop, &store->sweep_timer, !err && store->swept == SWEEP_MAX ? 1 : SWEEP_MS);
+		imgo__timer_start(store->s.loop, &store->sweep_timer, !err && store->swept == SWEEP_MAX ? 1 : SWEEP_MS);
 }
 
 static void sweep(struct imgo_loop *loop, struct imgo__timer *timer)
@@ -258,8 +256,8 @@ static int open_dbs(struct store *store)
 	return err;
 }
 
-static const struct imgo_store_ops ops = {sizeof ops, destroy, append_many, read_many, ack_many, peek_many,
-	step_marker, token_put, token_get, forget};
+static const struct imgo_store_ops ops = {
+	sizeof ops, destroy, append_many, read_many, ack_many, peek_many, step_marker, token_put, token_get, forget};
 
 int imgo__store_new_lmdb_in(struct imgo_store **out, struct imgo_loop *loop, struct imgo__lmdb_env *env,
 	const struct imgo_store_options *options, struct imgo_error *error)
@@ -296,9 +294,8 @@ int imgo__store_new_lmdb_in(struct imgo_store **out, struct imgo_loop *loop, str
 	return err ? imgo__fail(error, err, "out of memory") : 0;
 }
 
-int imgo_store_new_lmdb(struct imgo_store **out, struct imgo_loop *loop,
-	const struct imgo_store_lmdb_options *lmdb, const struct imgo_store_options *options,
-	struct imgo_error *error)
+int imgo_store_new_lmdb(struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_lmdb_options *lmdb,
+	const struct imgo_store_options *options, struct imgo_error *error)
 {
 	*out = NULL;
 	if (!lmdb || lmdb->size < sizeof *lmdb)

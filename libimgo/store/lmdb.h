@@ -34,29 +34,26 @@ int imgo__lmdb_ack(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *
 int imgo__lmdb_attach(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
 	struct imgo_store_read_many *call, uint32_t *dropped);
 /* At most max entries that are due; *done: how many there were. */
-int imgo__lmdb_sweep(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, size_t max,
-	size_t *done, uint32_t *dropped);
+int imgo__lmdb_sweep(
+	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, size_t max, size_t *done, uint32_t *dropped);
 int imgo__lmdb_forget(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, uint32_t partition);
 
 /* In any transaction. attach: set to whether it is worth a write transaction (then nothing else is done),
  * unless NULL. */
-int imgo__lmdb_look(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
-	struct imgo_store_read_many *call, struct imgo__arena *arena, bool *attach);
-int imgo__lmdb_peek(
-	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_store_peek_many *call);
+int imgo__lmdb_look(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_store_read_many *call,
+	struct imgo__arena *arena, bool *attach);
+int imgo__lmdb_peek(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_store_peek_many *call);
 
-int imgo__lmdb_token_put(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
-	const struct imgo_store_token_many *call);
+int imgo__lmdb_token_put(
+	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, const struct imgo_store_token_many *call);
 int imgo__lmdb_token_get(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
 	struct imgo_store_token_many *call, struct imgo__arena *arena);
 
 /* An entry of `expiry` is due (and was removed). key: of the log, token or list; a copy. */
-int imgo__lmdb_log_expire(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
-	struct imgo_str key, uint64_t due_ms, uint32_t *dropped);
-int imgo__lmdb_token_expire(
-	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key);
-int imgo__lmdb_list_expire(
-	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key);
+int imgo__lmdb_log_expire(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key,
+	uint64_t due_ms, uint32_t *dropped);
+int imgo__lmdb_token_expire(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key);
+int imgo__lmdb_list_expire(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key);
 
 /* Keys: partition first, so that all that belongs to one lies together. */
 struct imgo__lmdb_key {

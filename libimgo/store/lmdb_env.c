@@ -119,9 +119,9 @@ void imgo__lmdb_check_space(struct imgo__lmdb_env *env)
 	env->short_of_space = spare < env->reserve_pages && spare + free_pages(env) < env->reserve_pages;
 	if (env->short_of_space != env->said_full) {
 		env->said_full = env->short_of_space;
-		imgo_log_event(imgo_loop_log(env->loop), env->said_full ? IMGO_LOG_ERROR : IMGO_LOG_INFO,
-			"store", env->said_full ? "lmdb-full" : "lmdb-has-space",
-			"used_pages=%zu map_pages=%zu", used, env->map_pages);
+		imgo_log_event(imgo_loop_log(env->loop), env->said_full ? IMGO_LOG_ERROR : IMGO_LOG_INFO, "store",
+			env->said_full ? "lmdb-full" : "lmdb-has-space", "used_pages=%zu map_pages=%zu", used,
+			env->map_pages);
 	}
 }
 
@@ -183,8 +183,7 @@ static int init_format(struct imgo__lmdb_env *env, struct imgo_error *error)
 
 /* ---- life ---- */
 
-static int open_mdb(
-	struct imgo__lmdb_env *env, const struct imgo__lmdb_options *options, struct imgo_error *error)
+static int open_mdb(struct imgo__lmdb_env *env, const struct imgo__lmdb_options *options, struct imgo_error *error)
 {
 	if (mkdir(env->path, 0700) && errno != EEXIST)
 		return imgo__fail(error, IMGO_EIO, "%s: %s", env->path, strerror(errno));
@@ -225,8 +224,8 @@ static void close_env(struct imgo__lmdb_env *env)
 	free(env);
 }
 
-int imgo__lmdb_env_open(struct imgo__lmdb_env **out, struct imgo_loop *loop,
-	const struct imgo__lmdb_options *options, struct imgo_error *error)
+int imgo__lmdb_env_open(struct imgo__lmdb_env **out, struct imgo_loop *loop, const struct imgo__lmdb_options *options,
+	struct imgo_error *error)
 {
 	*out = NULL;
 	if (!options->path || !options->path[0])

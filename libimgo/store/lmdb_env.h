@@ -32,12 +32,11 @@ struct imgo__lmdb_options {
 };
 
 /* Opens or makes it. Errors: IMGO_EINVAL, IMGO_EIO, IMGO_EVERSION (another format), IMGO_ENOMEM. */
-int imgo__lmdb_env_open(struct imgo__lmdb_env **out, struct imgo_loop *loop,
-	const struct imgo__lmdb_options *options, struct imgo_error *error);
+int imgo__lmdb_env_open(struct imgo__lmdb_env **out, struct imgo_loop *loop, const struct imgo__lmdb_options *options,
+	struct imgo_error *error);
 void imgo__lmdb_env_ref(struct imgo__lmdb_env *env);
-void imgo__lmdb_env_unref(struct imgo__lmdb_env *env); /* the last one closes; quit first */
-uint64_t imgo__lmdb_env_created_s(
-	const struct imgo__lmdb_env *env); /* when it was made: the embedded bus's epoch */
+void imgo__lmdb_env_unref(struct imgo__lmdb_env *env);               /* the last one closes; quit first */
+uint64_t imgo__lmdb_env_created_s(const struct imgo__lmdb_env *env); /* when it was made: the embedded bus's epoch */
 
 /* Opens or makes a database; before anything else is under way, or on the loop's thread. */
 int imgo__lmdb_db(struct imgo__lmdb_env *env, const char *name, unsigned *out);
@@ -55,8 +54,7 @@ struct imgo__lmdb_job {
 	int err; /* the writer's */
 };
 
-int imgo__lmdb_submit(
-	struct imgo__lmdb_env *env, struct imgo__lmdb_job *job); /* IMGO_ELIMIT: too many wait */
+int imgo__lmdb_submit(struct imgo__lmdb_env *env, struct imgo__lmdb_job *job); /* IMGO_ELIMIT: too many wait */
 /* Ends all of this owner's jobs now: those that did not run yet with IMGO_ECANCELED. Waits for the running
  * commit. */
 void imgo__lmdb_quit(struct imgo__lmdb_env *env, const void *owner);
@@ -64,8 +62,7 @@ void imgo__lmdb_quit(struct imgo__lmdb_env *env, const void *owner);
 /* ---- reading ---- */
 
 struct imgo__lmdb_reader;
-struct imgo__lmdb_reader *imgo__lmdb_reader_new(
-	struct imgo__lmdb_env *env); /* for one thread; NULL: no memory */
+struct imgo__lmdb_reader *imgo__lmdb_reader_new(struct imgo__lmdb_env *env); /* for one thread; NULL: no memory */
 void imgo__lmdb_reader_free(struct imgo__lmdb_reader *reader);
 int imgo__lmdb_read_begin(struct imgo__lmdb_reader *reader, struct imgo__lmdb_txn **out);
 void imgo__lmdb_read_end(struct imgo__lmdb_reader *reader);
@@ -80,8 +77,8 @@ int imgo__lmdb_add(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str key,
 int imgo__lmdb_del(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str key);
 int imgo__lmdb_clear(struct imgo__lmdb_txn *txn, unsigned db);
 /* The first entry whose key is >= from. IMGO_ENOTFOUND at the end. */
-int imgo__lmdb_seek(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str from, struct imgo_str *key,
-	struct imgo_str *value);
+int imgo__lmdb_seek(
+	struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str from, struct imgo_str *key, struct imgo_str *value);
 /* Walks [from, …) in order while fn returns 0; fn must not write. Returns what fn returned, or an error; 0 at
  * the end. */
 int imgo__lmdb_walk(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str from,

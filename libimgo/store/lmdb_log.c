@@ -37,8 +37,7 @@ struct imgo__lmdb_key imgo__lmdb_expiry_key(uint64_t due_ms, char kind, struct i
 void imgo__lmdb_damaged(const struct imgo__lmdb_store *store, const char *what)
 {
 	imgo_stat_add(store->stats.corrupt, 1);
-	imgo_log_event(imgo_loop_log(store->loop), IMGO_LOG_ERROR, "store", "damaged-record",
-		"backend=lmdb what=%s", what);
+	imgo_log_event(imgo_loop_log(store->loop), IMGO_LOG_ERROR, "store", "damaged-record", "backend=lmdb what=%s", what);
 }
 
 /* ---- bodies ---- */
@@ -53,8 +52,7 @@ static struct imgo__lmdb_key body_key(uint32_t partition, const struct imgo__use
 }
 
 /* How many want it, of a body that is there. */
-static int refs_get(
-	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key, uint32_t *out)
+static int refs_get(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key, uint32_t *out)
 {
 	struct imgo_str value;
 	int err = imgo__lmdb_get(txn, store->refs, key, &value);
@@ -62,8 +60,7 @@ static int refs_get(
 	return err == IMGO_ENOTFOUND ? 0 : err;
 }
 
-static int refs_put(
-	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key, uint32_t n)
+static int refs_put(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key, uint32_t n)
 {
 	uint8_t value[4];
 	imgo__put32(value, n);
@@ -77,8 +74,7 @@ static int body_ref(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn 
 	imgo__userlog_tag(item.tag, &body->msgid);
 	struct imgo__lmdb_key key = body_key(partition, &item);
 	uint8_t *to;
-	int err = imgo__lmdb_add(
-		txn, store->bodies, imgo__lmdb_key_str(&key), IMGO__BODY_HEAD_LEN + body->data.len, &to);
+	int err = imgo__lmdb_add(txn, store->bodies, imgo__lmdb_key_str(&key), IMGO__BODY_HEAD_LEN + body->data.len, &to);
 	if (!err) {
 		imgo__body_head(body, to);
 		if (body->data.len)
@@ -130,8 +126,8 @@ static void gone(const struct imgo__userlog_item *item, void *user)
 }
 
 /* A damaged log reads as an empty one; *damaged says so. */
-static int load(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
-	const struct imgo__lmdb_key *key, struct imgo__userlog *log, bool *exists, bool *damaged)
+static int load(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, const struct imgo__lmdb_key *key,
+	struct imgo__userlog *log, bool *exists, bool *damaged)
 {
 	struct imgo_str value;
 	*exists = *damaged = false;
@@ -197,8 +193,8 @@ static int save(struct edit *edit)
 	if (err)
 		return err;
 	if (keep && !(err = imgo__userlog_encode(&edit->log, edit->user, &buf)))
-		err = imgo__lmdb_put(edit->txn, edit->store->users, imgo__lmdb_key_str(&edit->key),
-			imgo_strn(buf.data, buf.len));
+		err = imgo__lmdb_put(
+			edit->txn, edit->store->users, imgo__lmdb_key_str(&edit->key), imgo_strn(buf.data, buf.len));
 	else if (!keep && edit->exists)
 		err = imgo__lmdb_del(edit->txn, edit->store->users, imgo__lmdb_key_str(&edit->key));
 	imgo__buf_free(&buf);
@@ -221,8 +217,7 @@ static int edit_end(struct edit *edit, int err)
 static int append_item(struct edit *edit, struct imgo_store_append *item)
 {
 	const struct imgo_store_body *body = item->body;
-	struct imgo__userlog_append append = {
-		.id = body->id, .size = (uint32_t)body->data.len, .at_ms = body->at_ms};
+	struct imgo__userlog_append append = {.id = body->id, .size = (uint32_t)body->data.len, .at_ms = body->at_ms};
 	imgo__userlog_tag(append.tag, &body->msgid);
 	after_damage(edit, body->id);
 	uint32_t dropped = edit->ctx.dropped;
@@ -254,8 +249,7 @@ int imgo__lmdb_append(const struct imgo__lmdb_store *store, struct imgo__lmdb_tx
 	for (size_t i = 0; i < n && !err; i = end) {
 		struct edit edit;
 		end = imgo__group_end(order, call->items, n, size, i);
-		err = edit_begin(&edit, store, txn, call->partition, call->items[order[i]].user,
-			call->rebuild_token != 0);
+		err = edit_begin(&edit, store, txn, call->partition, call->items[order[i]].user, call->rebuild_token != 0);
 		for (size_t j = i; j < end && !err; j++)
 			err = append_item(&edit, &call->items[order[j]]);
 		err = edit_end(&edit, err);
@@ -277,8 +271,7 @@ int imgo__lmdb_ack(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *
 	for (size_t i = 0; i < n && !err; i = end) {
 		struct edit edit;
 		end = imgo__group_end(order, call->items, n, size, i);
-		err = edit_begin(&edit, store, txn, call->partition, call->items[order[i]].user,
-			call->rebuild_token != 0);
+		err = edit_begin(&edit, store, txn, call->partition, call->items[order[i]].user, call->rebuild_token != 0);
 		for (size_t j = i; j < end && !err; j++) {
 			const struct imgo_store_ack *item = &call->items[order[j]];
 			after_damage(&edit, item->id);
@@ -372,8 +365,8 @@ static int view(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn
 	return err;
 }
 
-int imgo__lmdb_look(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
-	struct imgo_store_read_many *call, struct imgo__arena *arena, bool *attach)
+int imgo__lmdb_look(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_store_read_many *call,
+	struct imgo__arena *arena, bool *attach)
 {
 	struct imgo__marker marker;
 	int err = imgo__lmdb_marker_get(store, txn, call->epoch, call->partition, &marker);
@@ -385,8 +378,7 @@ int imgo__lmdb_look(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn 
 		bool damaged;
 		err = view(store, txn, call->partition, item->user, &log, &damaged);
 		if (!err && attach && item->attach)
-			*attach |= imgo__userlog_attach_wanted(
-				&log, imgo_loop_wall_ms(store->loop), item->device);
+			*attach |= imgo__userlog_attach_wanted(&log, imgo_loop_wall_ms(store->loop), item->device);
 		if (!err && !(attach && *attach)) {
 			err = look_at(store, txn, call->partition, &log, item, arena);
 			item->gap |= damaged;
@@ -396,8 +388,7 @@ int imgo__lmdb_look(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn 
 	return err;
 }
 
-int imgo__lmdb_peek(
-	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_store_peek_many *call)
+int imgo__lmdb_peek(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_store_peek_many *call)
 {
 	struct imgo__marker marker;
 	int err = imgo__lmdb_marker_get(store, txn, call->epoch, call->partition, &marker);
@@ -427,8 +418,8 @@ static int being_rebuilt(struct imgo_str key, struct imgo_str value, void *user)
 	return imgo__marker_decode(0, value.p, value.len).state == IMGO_MARKER_BUILDING ? 2 : 0;
 }
 
-int imgo__lmdb_log_expire(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
-	struct imgo_str key, uint64_t due_ms, uint32_t *dropped)
+int imgo__lmdb_log_expire(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key,
+	uint64_t due_ms, uint32_t *dropped)
 {
 	struct edit edit;
 	struct imgo_str user = imgo_strn(key.p + 4, key.len - 4);

@@ -23,8 +23,7 @@ int imgo__lmdb_marker_get(const struct imgo__lmdb_store *store, struct imgo__lmd
 	return err == IMGO_ENOTFOUND ? 0 : err;
 }
 
-int imgo__lmdb_marker_step(
-	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_store_marker *call)
+int imgo__lmdb_marker_step(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_store_marker *call)
 {
 	struct imgo__lmdb_key key = marker_key(call->epoch, call->partition);
 	struct imgo__marker marker;
@@ -42,8 +41,7 @@ int imgo__lmdb_marker_step(
 /* ---- the sweep ---- */
 
 /* One entry that is due; IMGO_ENOTFOUND when there is none. */
-static int sweep_one(
-	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, uint64_t now_ms, uint32_t *dropped)
+static int sweep_one(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, uint64_t now_ms, uint32_t *dropped)
 {
 	struct imgo_str key, value;
 	struct imgo__lmdb_key entry;
@@ -73,8 +71,8 @@ static int sweep_one(
 	return 0;
 }
 
-int imgo__lmdb_sweep(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, size_t max,
-	size_t *done, uint32_t *dropped)
+int imgo__lmdb_sweep(
+	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, size_t max, size_t *done, uint32_t *dropped)
 {
 	uint64_t now_ms = imgo_loop_wall_ms(store->loop);
 	*done = 0;
@@ -111,11 +109,9 @@ static int clear_partition(struct imgo__lmdb_txn *txn, unsigned db, uint32_t par
 /* What `expiry` says of a forgotten partition stays: who finds it finds nothing to do. */
 int imgo__lmdb_forget(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, uint32_t partition)
 {
-	const unsigned dbs[] = {
-		store->users, store->bodies, store->refs, store->markers, store->tokens, store->lists};
+	const unsigned dbs[] = {store->users, store->bodies, store->refs, store->markers, store->tokens, store->lists};
 	int err = partition == UINT32_MAX ? imgo__lmdb_clear(txn, store->expiry) : 0;
 	for (size_t i = 0; i < sizeof dbs / sizeof *dbs && !err; i++)
-		err = partition == UINT32_MAX ? imgo__lmdb_clear(txn, dbs[i])
-					      : clear_partition(txn, dbs[i], partition);
+		err = partition == UINT32_MAX ? imgo__lmdb_clear(txn, dbs[i]) : clear_partition(txn, dbs[i], partition);
 	return err;
 }

@@ -21,8 +21,8 @@ static int plan(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn
 
 static struct imgo__lmdb_key token_key(const struct imgo_store_token *token, uint32_t partitions)
 {
-	return imgo__lmdb_key(imgo__token_partition(token->hash, partitions),
-		imgo_strn(token->hash, IMGO_STORE_TOKEN_HASH_LEN));
+	return imgo__lmdb_key(
+		imgo__token_partition(token->hash, partitions), imgo_strn(token->hash, IMGO_STORE_TOKEN_HASH_LEN));
 }
 
 static struct imgo__lmdb_key list_key(struct imgo_str user, uint32_t partitions)
@@ -32,8 +32,8 @@ static struct imgo__lmdb_key list_key(struct imgo_str user, uint32_t partitions)
 
 /* ---- lists ---- */
 
-static int load_list(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
-	const struct imgo__lmdb_key *key, struct imgo__tokenlist *list)
+static int load_list(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, const struct imgo__lmdb_key *key,
+	struct imgo__tokenlist *list)
 {
 	struct imgo_str value;
 	*list = (struct imgo__tokenlist){NULL, 0};
@@ -47,8 +47,8 @@ static int load_list(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn
 	return 0;
 }
 
-static int save_list(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
-	const struct imgo__lmdb_key *key, const struct imgo__tokenlist *list)
+static int save_list(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, const struct imgo__lmdb_key *key,
+	const struct imgo__tokenlist *list)
 {
 	struct imgo__buf buf = {0};
 	if (list->n == 0) {
@@ -57,17 +57,14 @@ static int save_list(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn
 	}
 	int err = imgo__tokenlist_encode(list, imgo_strn(key->b + 4, key->len - 4), &buf);
 	if (!err)
-		err = imgo__lmdb_put(
-			txn, store->lists, imgo__lmdb_key_str(key), imgo_strn(buf.data, buf.len));
+		err = imgo__lmdb_put(txn, store->lists, imgo__lmdb_key_str(key), imgo_strn(buf.data, buf.len));
 	imgo__buf_free(&buf);
 	return err;
 }
 
-int imgo__lmdb_list_expire(
-	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str k)
+int imgo__lmdb_list_expire(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str k)
 {
-	struct imgo__lmdb_key key =
-		imgo__lmdb_key(imgo__get32((const uint8_t *)k.p), imgo_strn(k.p + 4, k.len - 4));
+	struct imgo__lmdb_key key = imgo__lmdb_key(imgo__get32((const uint8_t *)k.p), imgo_strn(k.p + 4, k.len - 4));
 	struct imgo__tokenlist list;
 	uint64_t now_ms = imgo_loop_wall_ms(store->loop);
 	size_t n = 0;
@@ -92,8 +89,7 @@ static int put_record(const struct imgo__lmdb_store *store, struct imgo__lmdb_tx
 	struct imgo__buf buf = {0};
 	int err = imgo__token_encode(token, &buf);
 	if (!err)
-		err = imgo__lmdb_put(
-			txn, store->tokens, imgo__lmdb_key_str(&key), imgo_strn(buf.data, buf.len));
+		err = imgo__lmdb_put(txn, store->tokens, imgo__lmdb_key_str(&key), imgo_strn(buf.data, buf.len));
 	imgo__buf_free(&buf);
 	return err ? err : plan(store, txn, token->expires_ms, 't', key);
 }
@@ -113,8 +109,8 @@ static int put(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
 	return !err && valid ? put_record(store, txn, partitions, token) : err;
 }
 
-int imgo__lmdb_token_put(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn,
-	const struct imgo_store_token_many *call)
+int imgo__lmdb_token_put(
+	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, const struct imgo_store_token_many *call)
 {
 	int err = 0;
 	for (size_t i = 0; i < call->nitems && !err; i++)
@@ -123,8 +119,7 @@ int imgo__lmdb_token_put(const struct imgo__lmdb_store *store, struct imgo__lmdb
 }
 
 /* Content counts only with its partition's marker. */
-static int check(
-	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, uint32_t epoch, uint32_t partition)
+static int check(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, uint32_t epoch, uint32_t partition)
 {
 	struct imgo__marker marker;
 	int err = imgo__lmdb_marker_get(store, txn, epoch, partition, &marker);
@@ -179,8 +174,7 @@ int imgo__lmdb_token_get(const struct imgo__lmdb_store *store, struct imgo__lmdb
 	return 0;
 }
 
-int imgo__lmdb_token_expire(
-	const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key)
+int imgo__lmdb_token_expire(const struct imgo__lmdb_store *store, struct imgo__lmdb_txn *txn, struct imgo_str key)
 {
 	struct imgo_store_token token;
 	struct imgo_str value;

@@ -69,8 +69,8 @@ static int at_cursor(struct imgo__lmdb_txn *txn, unsigned db, MDB_cursor_op op, 
 	return imgo__lmdb_err(rc);
 }
 
-int imgo__lmdb_seek(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str from, struct imgo_str *key,
-	struct imgo_str *value)
+int imgo__lmdb_seek(
+	struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str from, struct imgo_str *key, struct imgo_str *value)
 {
 	MDB_val k = val(from), v;
 	int err = at_cursor(txn, db, from.len ? MDB_SET_RANGE : MDB_FIRST, &k, &v);
@@ -127,8 +127,7 @@ void imgo__lmdb_reader_free(struct imgo__lmdb_reader *reader)
 int imgo__lmdb_read_begin(struct imgo__lmdb_reader *reader, struct imgo__lmdb_txn **out)
 {
 	struct imgo__lmdb_txn *txn = &reader->txn;
-	int rc = txn->txn ? mdb_txn_renew(txn->txn)
-			  : mdb_txn_begin(txn->env->env, NULL, MDB_RDONLY, &txn->txn);
+	int rc = txn->txn ? mdb_txn_renew(txn->txn) : mdb_txn_begin(txn->env->env, NULL, MDB_RDONLY, &txn->txn);
 	*out = txn;
 	return imgo__lmdb_err(rc);
 }

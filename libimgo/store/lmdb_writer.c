@@ -228,8 +228,7 @@ int imgo__lmdb_writer_start(struct imgo__lmdb_env *env)
 {
 	for (int i = 0; i < 2; i++) {
 		struct imgo__lmdb_batch *batch = &env->batches[i];
-		*batch =
-			(struct imgo__lmdb_batch){.work = {.run = run_batch, .done = batch_done}, .env = env};
+		*batch = (struct imgo__lmdb_batch){.work = {.run = run_batch, .done = batch_done}, .env = env};
 		imgo__lmdb_queue_init(&batch->jobs);
 	}
 	struct imgo__pool_options options = {.threads = 1, .jobs_max = 2, .name = "imgo-lmdb"};

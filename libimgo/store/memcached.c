@@ -43,13 +43,13 @@ static void view_of(struct imgo__mc_view *view, struct imgo__mc_conn *conn, stru
 	uint32_t epoch = call->epoch, partition = call->partition;
 	uint64_t rebuild_token = 0;
 	switch (call->op) {
-#define FROM(name, type, token)                                                                              \
-	case name: {                                                                                         \
-		const struct type *args = call->args;                                                        \
-		epoch = args->epoch;                                                                         \
-		partition = args->partition;                                                                 \
-		rebuild_token = token;                                                                       \
-		break;                                                                                       \
+#define FROM(name, type, token) \
+	case name: { \
+		const struct type *args = call->args; \
+		epoch = args->epoch; \
+		partition = args->partition; \
+		rebuild_token = token; \
+		break; \
 	}
 		FROM(APPEND, imgo_store_append_many, args->rebuild_token)
 		FROM(ACK, imgo_store_ack_many, args->rebuild_token)
@@ -65,8 +65,7 @@ static void view_of(struct imgo__mc_view *view, struct imgo__mc_conn *conn, stru
 	case SETTINGS:
 		break;
 	}
-	imgo__mc_view_init(view, conn, &call->store->mc, &call->arena, call->deadline_ms, epoch, partition,
-		rebuild_token);
+	imgo__mc_view_init(view, conn, &call->store->mc, &call->arena, call->deadline_ms, epoch, partition, rebuild_token);
 }
 
 static int execute(struct call *call, struct imgo__mc_conn *conn, struct imgo__mc_view *view)
@@ -159,8 +158,8 @@ static void done(struct imgo_loop *loop, struct imgo__work *work)
 	free(call);
 }
 
-static int submit(struct store *store, enum op op, void *args, uint32_t epoch, uint32_t partition,
-	imgo_store_cb *cb, void *user)
+static int submit(
+	struct store *store, enum op op, void *args, uint32_t epoch, uint32_t partition, imgo_store_cb *cb, void *user)
 {
 	struct call *call = imgo__zalloc(sizeof *call);
 	if (!call)
@@ -187,10 +186,10 @@ static void check_settings(struct imgo_loop *loop, struct imgo__timer *timer)
 		imgo__timer_start(loop, timer, SETTINGS_MS);
 }
 
-#define OP(name, type, op)                                                                                   \
-	static int name(void *impl, struct type *args, imgo_store_cb *cb, void *user)                        \
-	{                                                                                                    \
-		return submit(impl, op, args, 0, 0, cb, user);                                               \
+#define OP(name, type, op) \
+	static int name(void *impl, struct type *args, imgo_store_cb *cb, void *user) \
+	{ \
+		return submit(impl, op, args, 0, 0, cb, user); \
 	}
 
 OP(append_many, imgo_store_append_many, APPEND)
@@ -216,8 +215,8 @@ static void destroy(void *impl)
 	free(store);
 }
 
-static const struct imgo_store_ops ops = {sizeof ops, destroy, append_many, read_many, ack_many, peek_many,
-	step_marker, token_put, token_get, forget};
+static const struct imgo_store_ops ops = {
+	sizeof ops, destroy, append_many, read_many, ack_many, peek_many, step_marker, token_put, token_get, forget};
 
 static int configure(struct store *store, const struct imgo_store_memcached_options *memcached,
 	const struct imgo_store_options *options, struct imgo_error *error)
@@ -229,8 +228,8 @@ static int configure(struct store *store, const struct imgo_store_memcached_opti
 	if (err)
 		return err;
 	if (mc->options.messages_max > IMGO__MC_MESSAGES_MAX)
-		return imgo__fail(error, IMGO_EINVAL,
-			"memcached: at most %d messages a user fit into an item", IMGO__MC_MESSAGES_MAX);
+		return imgo__fail(error, IMGO_EINVAL, "memcached: at most %d messages a user fit into an item",
+			IMGO__MC_MESSAGES_MAX);
 	mc->list_version = memcached->list_version;
 	mc->timeout_ms = memcached->timeout_ms ? memcached->timeout_ms : 300;
 	return imgo__mc_servers_parse(mc, memcached->servers, error);

@@ -76,8 +76,8 @@ struct imgo__mc_view {
 void imgo__mc_key_marker(struct imgo__mc_key *out, uint32_t epoch, uint32_t partition);
 void imgo__mc_key_log(struct imgo__mc_key *out, uint32_t partition, struct imgo_str user);
 void imgo__mc_key_list(struct imgo__mc_key *out, uint32_t partition, struct imgo_str user);
-void imgo__mc_key_body(struct imgo__mc_key *out, uint32_t partition, struct imgo_id id,
-	const uint8_t tag[IMGO__USERLOG_TAG_LEN]);
+void imgo__mc_key_body(
+	struct imgo__mc_key *out, uint32_t partition, struct imgo_id id, const uint8_t tag[IMGO__USERLOG_TAG_LEN]);
 void imgo__mc_key_token(struct imgo__mc_key *out, const uint8_t hash[IMGO_STORE_TOKEN_HASH_LEN]);
 /* memcached's exptime for something that is to live until then: it takes more than 30 days for a date. */
 uint32_t imgo__mc_exptime(uint64_t until_ms, uint64_t now_ms);
@@ -92,10 +92,8 @@ uint64_t imgo__mc_now_ms(void); /* monotonic */
 /* Before the first command to a server: IMGO_EUNAVAILABLE when it is known to be down. */
 int imgo__mc_enter(const struct imgo__mc_view *view);
 /* At most IMGO__MC_BATCH + 2 keys, answered by the server in this order. */
-int imgo__mc_get(
-	struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n, struct imgo__mc_value *out);
-int imgo__mc_add(const struct imgo__mc_view *view, const struct imgo__mc_key *key, struct imgo_str value,
-	uint32_t exptime);
+int imgo__mc_get(struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n, struct imgo__mc_value *out);
+int imgo__mc_add(const struct imgo__mc_view *view, const struct imgo__mc_key *key, struct imgo_str value, uint32_t exptime);
 int imgo__mc_cas(const struct imgo__mc_view *view, const struct imgo__mc_key *key, struct imgo_str value,
 	uint32_t exptime, uint64_t cas);
 int imgo__mc_delete(const struct imgo__mc_view *view, const struct imgo__mc_key *key);
@@ -105,12 +103,10 @@ void imgo__mc_check_settings(struct imgo__mc_conn *conn);
 
 /* ---- memcached_part.c: a partition as a call sees it ---- */
 void imgo__mc_view_init(struct imgo__mc_view *view, struct imgo__mc_conn *conn, struct imgo__mc *mc,
-	struct imgo__arena *arena, uint64_t deadline_ms, uint32_t epoch, uint32_t partition,
-	uint64_t rebuild_token);
+	struct imgo__arena *arena, uint64_t deadline_ms, uint32_t epoch, uint32_t partition, uint64_t rebuild_token);
 /* Reads the keys (at most IMGO__MC_BATCH) between two looks at the marker: what they say counts. Errors as
  * imgo__marker_check, and IMGO_EREBUILDING or IMGO_ESTALE when the marker is not the one seen first. */
-int imgo__mc_get_checked(
-	struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n, struct imgo__mc_value *out);
+int imgo__mc_get_checked(struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n, struct imgo__mc_value *out);
 /* Looks at the marker once more. */
 int imgo__mc_recheck(struct imgo__mc_view *view);
 /* A record that cannot be read: it goes, with the marker, so that the bus gives it back. IMGO_EREBUILDING. */

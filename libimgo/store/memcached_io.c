@@ -186,8 +186,7 @@ static bool late(const struct imgo__mc_view *view)
 
 /* ---- commands ---- */
 
-static int take_result(
-	const struct imgo__mc_view *view, const memcached_result_st *result, struct imgo__mc_value *out)
+static int take_result(const struct imgo__mc_view *view, const memcached_result_st *result, struct imgo__mc_value *out)
 {
 	bool ok = true;
 	struct imgo_str value = imgo_strn(memcached_result_value(result), memcached_result_length(result));
@@ -207,19 +206,16 @@ static int take_results(const struct imgo__mc_view *view, const struct imgo__mc_
 	if (!memcached_result_create(view->conn->st, &result))
 		return IMGO_ENOMEM;
 	while (!err && memcached_fetch_result(view->conn->st, &result, rc)) {
-		struct imgo_str key =
-			imgo_strn(memcached_result_key_value(&result), memcached_result_key_length(&result));
+		struct imgo_str key = imgo_strn(memcached_result_key_value(&result), memcached_result_key_length(&result));
 		while (i < n && !imgo_str_eq(key, imgo_strn(keys[i].s, keys[i].len)))
 			i++;
-		err = i < n ? take_result(view, &result, &out[i++])
-			    : IMGO_EUNAVAILABLE; /* not what was asked */
+		err = i < n ? take_result(view, &result, &out[i++]) : IMGO_EUNAVAILABLE; /* not what was asked */
 	}
 	memcached_result_free(&result);
 	return err;
 }
 
-static int get_once(const struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n,
-	struct imgo__mc_value *out)
+static int get_once(const struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n, struct imgo__mc_value *out)
 {
 	const char *names[IMGO__MC_BATCH + 2];
 	size_t lens[IMGO__MC_BATCH + 2];
@@ -239,15 +235,13 @@ static int get_once(const struct imgo__mc_view *view, const struct imgo__mc_key 
 		memcached_quit(st);
 		return err;
 	}
-	err = outcome(
-		view, rc == MEMCACHED_NOTFOUND ? MEMCACHED_END : rc); /* "not found": no key was there */
+	err = outcome(view, rc == MEMCACHED_NOTFOUND ? MEMCACHED_END : rc); /* "not found": no key was there */
 	return err;
 }
 
 /* A call begins with a get. When it meets a connection that was broken meanwhile, it tries another one:
  * nothing from before that can be used after it. */
-int imgo__mc_get(
-	struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n, struct imgo__mc_value *out)
+int imgo__mc_get(struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n, struct imgo__mc_value *out)
 {
 	int err = get_once(view, keys, n, out);
 	if (err == IMGO_EUNAVAILABLE && !view->answered)
@@ -256,13 +250,12 @@ int imgo__mc_get(
 	return err;
 }
 
-int imgo__mc_add(const struct imgo__mc_view *view, const struct imgo__mc_key *key, struct imgo_str value,
-	uint32_t exptime)
+int imgo__mc_add(const struct imgo__mc_view *view, const struct imgo__mc_key *key, struct imgo_str value, uint32_t exptime)
 {
 	if (late(view))
 		return IMGO_ETIMEDOUT;
-	return outcome(view, memcached_add_by_key(view->conn->st, view->group, strlen(view->group), key->s,
-				     key->len, value.p, value.len, (time_t)exptime, 0));
+	return outcome(view, memcached_add_by_key(view->conn->st, view->group, strlen(view->group), key->s, key->len,
+				     value.p, value.len, (time_t)exptime, 0));
 }
 
 int imgo__mc_cas(const struct imgo__mc_view *view, const struct imgo__mc_key *key, struct imgo_str value,
@@ -270,24 +263,24 @@ int imgo__mc_cas(const struct imgo__mc_view *view, const struct imgo__mc_key *ke
 {
 	if (late(view))
 		return IMGO_ETIMEDOUT;
-	return outcome(view, memcached_cas_by_key(view->conn->st, view->group, strlen(view->group), key->s,
-				     key->len, value.p, value.len, (time_t)exptime, 0, cas));
+	return outcome(view, memcached_cas_by_key(view->conn->st, view->group, strlen(view->group), key->s, key->len,
+				     value.p, value.len, (time_t)exptime, 0, cas));
 }
 
 int imgo__mc_delete(const struct imgo__mc_view *view, const struct imgo__mc_key *key)
 {
 	if (late(view))
 		return IMGO_ETIMEDOUT;
-	return outcome(view, memcached_delete_by_key(
-				     view->conn->st, view->group, strlen(view->group), key->s, key->len, 0));
+	return outcome(
+		view, memcached_delete_by_key(view->conn->st, view->group, strlen(view->group), key->s, key->len, 0));
 }
 
 void imgo__mc_delete_quietly(const struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n)
 {
 	memcached_st *st = view->conn->quiet;
 	for (size_t i = 0; i < n && !late(view); i++) {
-		memcached_return_t rc = memcached_delete_by_key(
-			st, view->group, strlen(view->group), keys[i].s, keys[i].len, 0);
+		memcached_return_t rc =
+			memcached_delete_by_key(st, view->group, strlen(view->group), keys[i].s, keys[i].len, 0);
 		if (rc != MEMCACHED_SUCCESS && rc != MEMCACHED_BUFFERED && rc != MEMCACHED_NOTFOUND) {
 			memcached_quit(st);
 			return;
@@ -305,8 +298,8 @@ int imgo__mc_flush(struct imgo__mc_conn *conn)
 
 /* ---- settings ---- */
 
-static memcached_return_t look_at_setting(const memcached_instance_st *server, const char *key,
-	size_t key_len, const char *value, size_t len, void *context)
+static memcached_return_t look_at_setting(const memcached_instance_st *server, const char *key, size_t key_len,
+	const char *value, size_t len, void *context)
 {
 	struct imgo__mc *mc = context;
 	bool evicts = imgo_str_eq(imgo_strn(key, key_len), imgo_str("evictions")) &&

@@ -55,13 +55,12 @@ void imgo__mc_key_list(struct imgo__mc_key *out, uint32_t partition, struct imgo
 	user_key(out, 'l', partition, user);
 }
 
-void imgo__mc_key_body(struct imgo__mc_key *out, uint32_t partition, struct imgo_id id,
-	const uint8_t tag[IMGO__USERLOG_TAG_LEN])
+void imgo__mc_key_body(
+	struct imgo__mc_key *out, uint32_t partition, struct imgo_id id, const uint8_t tag[IMGO__USERLOG_TAG_LEN])
 {
 	char hex[2 * IMGO__USERLOG_TAG_LEN + 1];
 	imgo__hex(tag, IMGO__USERLOG_TAG_LEN, hex);
-	print(out, "b:%u:%u:%llu:%s", (unsigned)partition, (unsigned)id.epoch, (unsigned long long)id.id,
-		hex);
+	print(out, "b:%u:%u:%llu:%s", (unsigned)partition, (unsigned)id.epoch, (unsigned long long)id.id, hex);
 }
 
 void imgo__mc_key_token(struct imgo__mc_key *out, const uint8_t hash[IMGO_STORE_TOKEN_HASH_LEN])
@@ -106,8 +105,7 @@ static int parse_one(struct imgo__mc *mc, struct imgo_str s, struct imgo_error *
 	}
 	if (host.len == 0 || host.len > 255 || mc->nservers == IMGO__MC_SERVERS_MAX)
 		return imgo__fail(error, IMGO_EINVAL,
-			"memcached servers: \"%.*s\" is not host:port, or there are too many", (int)s.len,
-			s.p);
+			"memcached servers: \"%.*s\" is not host:port, or there are too many", (int)s.len, s.p);
 	mc->servers[mc->nservers].port = (uint16_t)port;
 	if (!(mc->servers[mc->nservers].host = imgo__strndup(host.p, host.len)))
 		return imgo__fail(error, IMGO_ENOMEM, "out of memory");

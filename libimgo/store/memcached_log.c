@@ -58,8 +58,8 @@ static int swap(struct imgo__mc_edit *edit, const struct imgo__mc_value *old)
 	return err;
 }
 
-static int decode(struct imgo__mc_view *view, struct imgo_str user, const struct imgo__mc_value *value,
-	struct imgo__userlog *log)
+static int decode(
+	struct imgo__mc_view *view, struct imgo_str user, const struct imgo__mc_value *value, struct imgo__userlog *log)
 {
 	imgo__userlog_init(log);
 	if (!value->found)
@@ -72,19 +72,17 @@ static int decode(struct imgo__mc_view *view, struct imgo_str user, const struct
 	return imgo__mc_damaged(view, &key, "log");
 }
 
-int imgo__mc_log_decode(struct imgo__mc_view *view, struct imgo_str user, const struct imgo__mc_value *value,
-	struct imgo__userlog *log)
+int imgo__mc_log_decode(
+	struct imgo__mc_view *view, struct imgo_str user, const struct imgo__mc_value *value, struct imgo__userlog *log)
 {
-	struct imgo__userlog_ctx ctx = {
-		.options = &view->mc->options, .now_ms = imgo_loop_wall_ms(view->mc->loop)};
+	struct imgo__userlog_ctx ctx = {.options = &view->mc->options, .now_ms = imgo_loop_wall_ms(view->mc->loop)};
 	int err = decode(view, user, value, log);
 	if (!err)
 		imgo__userlog_settle(log, &ctx);
 	return err;
 }
 
-static int attempt(
-	struct imgo__mc_edit *edit, const struct imgo__mc_value *value, imgo__mc_apply_fn *apply, void *arg)
+static int attempt(struct imgo__mc_edit *edit, const struct imgo__mc_value *value, imgo__mc_apply_fn *apply, void *arg)
 {
 	struct imgo__mc_view *view = edit->view;
 	imgo__userlog_fini(&edit->log);
@@ -150,8 +148,7 @@ static size_t take_groups(const struct batch *b, size_t from, size_t starts[IMGO
 }
 
 static int for_groups(struct batch *b,
-	int (*fn)(struct batch *b, size_t from, size_t to, struct imgo__mc_value *value, void *user),
-	void *user)
+	int (*fn)(struct batch *b, size_t from, size_t to, struct imgo__mc_value *value, void *user), void *user)
 {
 	size_t starts[IMGO__MC_BATCH + 1] = {0}, n;
 	struct imgo__mc_key keys[IMGO__MC_BATCH];
@@ -202,10 +199,8 @@ static int store_body(struct imgo__mc_view *view, const struct imgo_store_body *
 static int append_item(struct imgo__mc_edit *edit, struct append *a, struct imgo_store_append *item)
 {
 	const struct imgo_store_body *body = item->body;
-	struct imgo__userlog_append append = {.id = body->id,
-		.size = (uint32_t)body->data.len,
-		.at_ms = body->at_ms,
-		.own = body->users == 1};
+	struct imgo__userlog_append append = {
+		.id = body->id, .size = (uint32_t)body->data.len, .at_ms = body->at_ms, .own = body->users == 1};
 	imgo__userlog_tag(append.tag, &body->msgid);
 	uint32_t dropped = edit->ctx.dropped;
 	int err = imgo__userlog_append(&edit->log, &edit->ctx, &append);

@@ -13,8 +13,7 @@
 #include "store/memcached.h"
 
 void imgo__mc_view_init(struct imgo__mc_view *view, struct imgo__mc_conn *conn, struct imgo__mc *mc,
-	struct imgo__arena *arena, uint64_t deadline_ms, uint32_t epoch, uint32_t partition,
-	uint64_t rebuild_token)
+	struct imgo__arena *arena, uint64_t deadline_ms, uint32_t epoch, uint32_t partition, uint64_t rebuild_token)
 {
 	*view = (struct imgo__mc_view){.mc = mc,
 		.conn = conn,
@@ -50,8 +49,7 @@ static int check(struct imgo__mc_view *view, struct imgo__marker marker)
 	return 0;
 }
 
-int imgo__mc_get_checked(
-	struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n, struct imgo__mc_value *out)
+int imgo__mc_get_checked(struct imgo__mc_view *view, const struct imgo__mc_key *keys, size_t n, struct imgo__mc_value *out)
 {
 	struct imgo__mc_key all[IMGO__MC_BATCH + 2];
 	struct imgo__mc_value values[IMGO__MC_BATCH + 2];
@@ -92,8 +90,8 @@ int imgo__mc_damaged(struct imgo__mc_view *view, const struct imgo__mc_key *key,
 
 /* ---- steps ---- */
 
-static int write_marker(struct imgo__mc_view *view, const struct imgo__mc_key *key,
-	const struct imgo__mc_value *old, struct imgo__marker marker)
+static int write_marker(struct imgo__mc_view *view, const struct imgo__mc_key *key, const struct imgo__mc_value *old,
+	struct imgo__marker marker)
 {
 	uint8_t bytes[IMGO__MARKER_LEN];
 	imgo__marker_encode(marker, view->mc->list_version, bytes);

@@ -30,8 +30,7 @@ static int apply_attach(struct imgo__mc_edit *edit, void *user)
 	return imgo__userlog_attach(&edit->log, &edit->ctx, item->device);
 }
 
-static int attach(
-	struct imgo__mc_view *view, struct reading *r, const struct imgo__mc_value *value, uint32_t *dropped)
+static int attach(struct imgo__mc_view *view, struct reading *r, const struct imgo__mc_value *value, uint32_t *dropped)
 {
 	struct imgo__mc_edit edit;
 	int err = imgo__mc_edit(&edit, view, r->item->user, *value, apply_attach, r->item);
@@ -45,15 +44,13 @@ static int attach(
 	return 0;
 }
 
-static int prepare(
-	struct imgo__mc_view *view, struct reading *r, const struct imgo__mc_value *value, uint32_t *dropped)
+static int prepare(struct imgo__mc_view *view, struct reading *r, const struct imgo__mc_value *value, uint32_t *dropped)
 {
 	struct imgo_store_read *item = r->item;
 	int err = imgo__mc_log_decode(view, item->user, value, &r->log);
 	if (err)
 		return err;
-	if (item->attach &&
-		imgo__userlog_attach_wanted(&r->log, imgo_loop_wall_ms(view->mc->loop), item->device) &&
+	if (item->attach && imgo__userlog_attach_wanted(&r->log, imgo_loop_wall_ms(view->mc->loop), item->device) &&
 		(err = attach(view, r, value, dropped)))
 		return err;
 	struct imgo__userlog_plan *plan = &r->plan;
@@ -119,8 +116,8 @@ static int fetch_all(struct imgo__mc_view *view, struct reading *readings, size_
 	return err ? err : fetch(view, wants, nwants);
 }
 
-static int read_batch(struct imgo__mc_view *view, struct imgo_store_read *items, size_t n, uint32_t *dropped,
-	uint32_t *missing)
+static int read_batch(
+	struct imgo__mc_view *view, struct imgo_store_read *items, size_t n, uint32_t *dropped, uint32_t *missing)
 {
 	struct reading readings[IMGO__MC_BATCH] = {0};
 	struct imgo__mc_key keys[IMGO__MC_BATCH];

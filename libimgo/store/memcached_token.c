@@ -12,8 +12,7 @@
 
 static void go_to(struct imgo__mc_view *view, uint32_t partition)
 {
-	imgo__mc_view_init(
-		view, view->conn, view->mc, view->arena, view->deadline_ms, view->epoch, partition, 0);
+	imgo__mc_view_init(view, view->conn, view->mc, view->arena, view->deadline_ms, view->epoch, partition, 0);
 }
 
 static struct imgo_str text(const struct imgo__buf *buf)
@@ -27,8 +26,7 @@ static int swap(struct imgo__mc_view *view, const struct imgo__mc_key *key, cons
 {
 	if (old->found && imgo_str_eq(old->data, value))
 		return 0;
-	return old->found ? imgo__mc_cas(view, key, value, exptime, old->cas)
-			  : imgo__mc_add(view, key, value, exptime);
+	return old->found ? imgo__mc_cas(view, key, value, exptime, old->cas) : imgo__mc_add(view, key, value, exptime);
 }
 
 static bool conflict(int err)
@@ -46,8 +44,8 @@ static uint64_t last_expiry(const struct imgo__tokenlist *list)
 	return last;
 }
 
-static int put_in_list(struct imgo__mc_view *view, const struct imgo__mc_key *key,
-	const struct imgo_store_token *token, bool *valid)
+static int put_in_list(
+	struct imgo__mc_view *view, const struct imgo__mc_key *key, const struct imgo_store_token *token, bool *valid)
 {
 	uint64_t now_ms = imgo_loop_wall_ms(view->mc->loop);
 	struct imgo__mc_value old;
@@ -68,8 +66,7 @@ static int put_in_list(struct imgo__mc_view *view, const struct imgo__mc_key *ke
 	return err;
 }
 
-static int put_record(
-	struct imgo__mc_view *view, const struct imgo__mc_key *key, const struct imgo_store_token *token)
+static int put_record(struct imgo__mc_view *view, const struct imgo__mc_key *key, const struct imgo_store_token *token)
 {
 	struct imgo__mc_value old;
 	struct imgo__buf buf = {0};

@@ -45,8 +45,7 @@ static void gone(const struct imgo__userlog_item *item, void *part)
 	imgo__mem_body_unref(part, item);
 }
 
-static struct imgo__userlog_ctx context(
-	struct store *store, struct imgo__mem_part *part, uint64_t rebuild_token)
+static struct imgo__userlog_ctx context(struct store *store, struct imgo__mem_part *part, uint64_t rebuild_token)
 {
 	return (struct imgo__userlog_ctx){.options = &store->options,
 		.now_ms = imgo_loop_wall_ms(store->loop),
@@ -57,8 +56,8 @@ static struct imgo__userlog_ctx context(
 
 /* ---- append ---- */
 
-static int append_one(struct store *store, struct imgo__mem_part *part, uint64_t rebuild_token,
-	struct imgo_store_append *item)
+static int append_one(
+	struct store *store, struct imgo__mem_part *part, uint64_t rebuild_token, struct imgo_store_append *item)
 {
 	struct imgo__mem_user *user = imgo__mem_user_make(&store->data, part, item->user);
 	/* The reference first: what fails after it is easily taken back. */
@@ -119,8 +118,7 @@ static int attach(struct store *store, struct imgo__mem_part *part, const struct
 }
 
 static void fetch(struct store *store, struct imgo__mem_part *part, const struct imgo__userlog *log,
-	const struct imgo__userlog_plan *plan, struct imgo_store_read *item,
-	struct imgo_store_message *messages)
+	const struct imgo__userlog_plan *plan, struct imgo_store_read *item, struct imgo_store_message *messages)
 {
 	item->messages = messages;
 	item->nmessages = item->missing = 0;
@@ -149,8 +147,7 @@ static int read_one(struct store *store, struct imgo__mem_part *part, struct img
 	const struct imgo__userlog *log = settled(store, part, item->user);
 	struct imgo__userlog_plan plan;
 	imgo__userlog_plan(log, item->device, item->after, item->messages_max, item->bytes_max, &plan);
-	struct imgo_store_message *messages =
-		imgo__arena_zalloc(&store->results, plan.n + 1, sizeof *messages);
+	struct imgo_store_message *messages = imgo__arena_zalloc(&store->results, plan.n + 1, sizeof *messages);
 	if (!messages)
 		return IMGO_ENOMEM;
 	fetch(store, part, log, &plan, item, messages);
@@ -216,10 +213,8 @@ static int do_marker(struct store *store, struct imgo_store_marker *call)
 static int put_token(struct store *store, uint32_t partitions, const struct imgo_store_token *token)
 {
 	uint64_t now_ms = imgo_loop_wall_ms(store->loop);
-	struct imgo__mem_part *upart =
-		imgo__mem_part_make(&store->data, imgo_partition(token->user, partitions));
-	struct imgo__mem_part *tpart =
-		imgo__mem_part_make(&store->data, imgo__token_partition(token->hash, partitions));
+	struct imgo__mem_part *upart = imgo__mem_part_make(&store->data, imgo_partition(token->user, partitions));
+	struct imgo__mem_part *tpart = imgo__mem_part_make(&store->data, imgo__token_partition(token->hash, partitions));
 	struct imgo__mem_user *user = upart ? imgo__mem_user_make(&store->data, upart, token->user) : NULL;
 	if (!user || !tpart)
 		return IMGO_ENOMEM;
@@ -237,11 +232,9 @@ static int do_token_put(struct store *store, struct imgo_store_token_many *call)
 	return err;
 }
 
-static int get_token(
-	struct store *store, const struct imgo_store_token_many *call, struct imgo_store_token *out)
+static int get_token(struct store *store, const struct imgo_store_token_many *call, struct imgo_store_token *out)
 {
-	struct imgo__mem_part *part =
-		imgo__mem_part_get(&store->data, imgo__token_partition(out->hash, call->partitions));
+	struct imgo__mem_part *part = imgo__mem_part_get(&store->data, imgo__token_partition(out->hash, call->partitions));
 	if (imgo__marker_check(imgo__mem_marker(part, call->epoch), 0))
 		return IMGO_EREBUILDING;
 	struct imgo__mem_token *token = imgo__mem_token_get(part, out->hash);
@@ -307,8 +300,7 @@ static void run(struct imgo_loop *loop, struct imgo__task *task)
 		imgo__defer(loop, task);
 }
 
-static int queue(
-	struct store *store, enum op op, void *args, uint32_t partition, imgo_store_cb *cb, void *user)
+static int queue(struct store *store, enum op op, void *args, uint32_t partition, imgo_store_cb *cb, void *user)
 {
 	struct call *call = imgo__alloc(sizeof *call);
 	if (!call)
@@ -319,10 +311,10 @@ static int queue(
 	return 0;
 }
 
-#define OP(name, type, op)                                                                                   \
-	static int name(void *impl, struct type *args, imgo_store_cb *cb, void *user)                        \
-	{                                                                                                    \
-		return queue(impl, op, args, 0, cb, user);                                                   \
+#define OP(name, type, op) \
+	static int name(void *impl, struct type *args, imgo_store_cb *cb, void *user) \
+	{ \
+		return queue(impl, op, args, 0, cb, user); \
 	}
 
 OP(append_many, imgo_store_append_many, APPEND)
@@ -392,11 +384,11 @@ static void destroy(void *impl)
 	free(store);
 }
 
-static const struct imgo_store_ops ops = {sizeof ops, destroy, append_many, read_many, ack_many, peek_many,
-	set_marker, token_put, token_get, forget};
+static const struct imgo_store_ops ops = {
+	sizeof ops, destroy, append_many, read_many, ack_many, peek_many, set_marker, token_put, token_get, forget};
 
-int imgo_store_new_memory(struct imgo_store **out, struct imgo_loop *loop,
-	const struct imgo_store_options *options, struct imgo_error *error)
+int imgo_store_new_memory(struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_options *options,
+	struct imgo_error *error)
 {
 	*out = NULL;
 	struct imgo_store_options taken;

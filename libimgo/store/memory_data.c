@@ -22,8 +22,7 @@ static struct imgo_str body_key(const struct imgo__map_node *node)
 
 static struct imgo_str token_key(const struct imgo__map_node *node)
 {
-	return imgo_strn(imgo__container_of(node, struct imgo__mem_token, node)->token.hash,
-		IMGO_STORE_TOKEN_HASH_LEN);
+	return imgo_strn(imgo__container_of(node, struct imgo__mem_token, node)->token.hash, IMGO_STORE_TOKEN_HASH_LEN);
 }
 
 void imgo__mem_init(struct imgo__mem_data *data)
@@ -126,8 +125,7 @@ struct imgo__mem_user *imgo__mem_user_get(struct imgo__mem_part *part, struct im
 	return node ? imgo__container_of(node, struct imgo__mem_user, node) : NULL;
 }
 
-struct imgo__mem_user *imgo__mem_user_make(
-	struct imgo__mem_data *data, struct imgo__mem_part *part, struct imgo_str name)
+struct imgo__mem_user *imgo__mem_user_make(struct imgo__mem_data *data, struct imgo__mem_part *part, struct imgo_str name)
 {
 	struct imgo__mem_user *user = imgo__mem_user_get(part, name);
 	if (user || !(user = imgo__zalloc(sizeof *user + name.len)))
@@ -179,11 +177,8 @@ struct imgo__mem_body *imgo__mem_body_ref(struct imgo__mem_part *part, const str
 	body = imgo__alloc(sizeof *body + from->data.len);
 	if (!body)
 		return NULL;
-	*body = (struct imgo__mem_body){.refs = 1,
-		.op = from->op,
-		.at_ms = from->at_ms,
-		.msgid = from->msgid,
-		.size = from->data.len};
+	*body = (struct imgo__mem_body){
+		.refs = 1, .op = from->op, .at_ms = from->at_ms, .msgid = from->msgid, .size = from->data.len};
 	make_key(body->key, from->id, item.tag);
 	if (from->data.len)
 		memcpy(body->data, from->data.p, from->data.len);
@@ -227,8 +222,7 @@ static struct imgo_str keep(char **at, struct imgo_str s)
 	return imgo_strn(p, s.len);
 }
 
-int imgo__mem_token_put(
-	struct imgo__mem_data *data, struct imgo__mem_part *part, const struct imgo_store_token *from)
+int imgo__mem_token_put(struct imgo__mem_data *data, struct imgo__mem_part *part, const struct imgo_store_token *from)
 {
 	size_t len = from->user.len + from->device.len;
 	for (size_t i = 0; i < from->nrooms; i++)

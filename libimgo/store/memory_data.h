@@ -64,12 +64,9 @@ void imgo__mem_forget(struct imgo__mem_data *data, uint32_t partition); /* UINT3
 /* These return NULL when there is none (get) or no memory (make). */
 struct imgo__mem_part *imgo__mem_part_get(struct imgo__mem_data *data, uint32_t partition);
 struct imgo__mem_part *imgo__mem_part_make(struct imgo__mem_data *data, uint32_t partition);
-struct imgo__mem_user *imgo__mem_user_get(
-	struct imgo__mem_part *part, struct imgo_str name); /* part may be NULL */
-struct imgo__mem_user *imgo__mem_user_make(
-	struct imgo__mem_data *data, struct imgo__mem_part *part, struct imgo_str name);
-void imgo__mem_user_drop(
-	struct imgo__mem_data *data, struct imgo__mem_user *user); /* its log holds nothing live */
+struct imgo__mem_user *imgo__mem_user_get(struct imgo__mem_part *part, struct imgo_str name); /* part may be NULL */
+struct imgo__mem_user *imgo__mem_user_make(struct imgo__mem_data *data, struct imgo__mem_part *part, struct imgo_str name);
+void imgo__mem_user_drop(struct imgo__mem_data *data, struct imgo__mem_user *user); /* its log holds nothing live */
 
 struct imgo__mem_body *imgo__mem_body_get(struct imgo__mem_part *part, const struct imgo__userlog_item *item);
 /* The body of that record with refs >= 1 for the caller; foreign ones are replaced. */
@@ -77,14 +74,11 @@ struct imgo__mem_body *imgo__mem_body_ref(struct imgo__mem_part *part, const str
 void imgo__mem_body_unref(struct imgo__mem_part *part, const struct imgo__userlog_item *item);
 
 struct imgo__mem_token *imgo__mem_token_get(struct imgo__mem_part *part, const uint8_t *hash);
-int imgo__mem_token_put(
-	struct imgo__mem_data *data, struct imgo__mem_part *part, const struct imgo_store_token *token);
+int imgo__mem_token_put(struct imgo__mem_data *data, struct imgo__mem_part *part, const struct imgo_store_token *token);
 void imgo__mem_token_drop(struct imgo__mem_data *data, struct imgo__mem_token *token);
 
 /* {MISSING, 0} when there is none. */
-struct imgo__marker imgo__mem_marker(
-	const struct imgo__mem_part *part, uint32_t epoch); /* part may be NULL */
-int imgo__mem_marker_set(
-	struct imgo__mem_part *part, uint32_t epoch, struct imgo__marker marker); /* IMGO_ENOMEM */
+struct imgo__marker imgo__mem_marker(const struct imgo__mem_part *part, uint32_t epoch); /* part may be NULL */
+int imgo__mem_marker_set(struct imgo__mem_part *part, uint32_t epoch, struct imgo__marker marker); /* IMGO_ENOMEM */
 
 #endif

@@ -33,8 +33,7 @@ void imgo__body_head(const struct imgo_store_body *body, uint8_t out[IMGO__BODY_
 	imgo__put32(out + BODY_CRC_AT, imgo__crc32c(crc, body->data.p, body->data.len));
 }
 
-int imgo__body_decode(
-	struct imgo_store_message *out, const struct imgo__userlog_item *item, const void *p, size_t len)
+int imgo__body_decode(struct imgo_store_message *out, const struct imgo__userlog_item *item, const void *p, size_t len)
 {
 	const uint8_t *head = p;
 	if (len < IMGO__BODY_HEAD_LEN || head[0] != 'b')
@@ -56,8 +55,8 @@ int imgo__body_decode(
 
 int imgo__token_encode(const struct imgo_store_token *token, struct imgo__buf *out)
 {
-	size_t room = 2 + sizeof token->hash + token->user.len + token->device.len +
-		      4 * IMGO__WIRE_VARINT_MAX + IMGO__WIRE_ID_MAX + IMGO__WIRE_CRC_LEN;
+	size_t room = 2 + sizeof token->hash + token->user.len + token->device.len + 4 * IMGO__WIRE_VARINT_MAX +
+		      IMGO__WIRE_ID_MAX + IMGO__WIRE_CRC_LEN;
 	for (size_t i = 0; i < token->nrooms; i++)
 		room += IMGO__WIRE_VARINT_MAX + token->rooms[i].len;
 	if (imgo__buf_reserve(out, room))
@@ -98,8 +97,7 @@ int imgo__token_decode(struct imgo_store_token *out, const void *p, size_t len)
 int imgo__tokenlist_encode(const struct imgo__tokenlist *list, struct imgo_str user, struct imgo__buf *out)
 {
 	size_t each = sizeof list->e->hash + IMGO_DEVICE_MAX + 2 * IMGO__WIRE_VARINT_MAX + IMGO__WIRE_ID_MAX;
-	if (imgo__buf_reserve(
-		    out, 2 + 2 * IMGO__WIRE_VARINT_MAX + user.len + list->n * each + IMGO__WIRE_CRC_LEN))
+	if (imgo__buf_reserve(out, 2 + 2 * IMGO__WIRE_VARINT_MAX + user.len + list->n * each + IMGO__WIRE_CRC_LEN))
 		return IMGO_ENOMEM;
 	size_t start = out->len;
 	put_head(out, 'l');
@@ -162,11 +160,9 @@ struct imgo__marker imgo__marker_decode(uint32_t list_version, const void *p, si
 {
 	const uint8_t *in = p;
 	struct imgo__marker marker = {IMGO_MARKER_MISSING, 0};
-	if (len != IMGO__MARKER_LEN || in[0] != 'm' || in[1] != VERSION ||
-		imgo__get32(in + 15) != imgo__crc32c(0, in, 15))
+	if (len != IMGO__MARKER_LEN || in[0] != 'm' || in[1] != VERSION || imgo__get32(in + 15) != imgo__crc32c(0, in, 15))
 		return marker;
-	if (imgo__get32(in + 2) != list_version ||
-		(in[6] != IMGO_MARKER_BUILDING && in[6] != IMGO_MARKER_COMPLETE))
+	if (imgo__get32(in + 2) != list_version || (in[6] != IMGO_MARKER_BUILDING && in[6] != IMGO_MARKER_COMPLETE))
 		return marker;
 	marker.state = in[6];
 	marker.token = imgo__get64(in + 7);

@@ -14,8 +14,7 @@
 #define IMGO__BODY_HEAD_LEN 34
 void imgo__body_head(const struct imgo_store_body *body, uint8_t out[IMGO__BODY_HEAD_LEN]);
 /* Of that item's msgid; out->data points into p. */
-int imgo__body_decode(
-	struct imgo_store_message *out, const struct imgo__userlog_item *item, const void *p, size_t len);
+int imgo__body_decode(struct imgo_store_message *out, const struct imgo__userlog_item *item, const void *p, size_t len);
 
 int imgo__token_encode(const struct imgo_store_token *token, struct imgo__buf *out); /* IMGO_ENOMEM */
 /* out->hash is given; strings point into p. */

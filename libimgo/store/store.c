@@ -36,14 +36,13 @@ static void reap(struct imgo_loop *loop, struct imgo__task *task)
 	destroy(imgo__container_of(task, struct imgo_store, reap));
 }
 
-int imgo_store_new_custom(
-	struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_ops *ops, void *impl)
+int imgo_store_new_custom(struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_ops *ops, void *impl)
 {
 	*out = NULL;
 	if (!ops || !ops->free)
 		return IMGO_EINVAL;
-	bool whole = loop && ops->size >= sizeof *ops && ops->append_many && ops->read_many &&
-		     ops->ack_many && ops->peek_many && ops->marker && ops->token_put && ops->token_get;
+	bool whole = loop && ops->size >= sizeof *ops && ops->append_many && ops->read_many && ops->ack_many &&
+		     ops->peek_many && ops->marker && ops->token_put && ops->token_get;
 	struct imgo_store *store = whole ? imgo__zalloc(sizeof *store) : NULL;
 	if (!store) {
 		ops->free(impl);
@@ -86,17 +85,17 @@ static struct call *begin(struct imgo_store *store, imgo_store_cb *cb, void *use
 }
 
 /* The tail of every operation: `expr` calls the backend with finish and call. */
-#define RUN(store, cb, user, expr)                                                                           \
-	do {                                                                                                 \
-		if ((store)->freed)                                                                          \
-			return IMGO_ECLOSED;                                                                 \
-		struct call *call_ = begin(store, cb, user);                                                 \
-		if (!call_)                                                                                  \
-			return IMGO_ENOMEM;                                                                  \
-		int err_ = (expr);                                                                           \
-		if (err_)                                                                                    \
-			free(call_);                                                                         \
-		return err_;                                                                                 \
+#define RUN(store, cb, user, expr) \
+	do { \
+		if ((store)->freed) \
+			return IMGO_ECLOSED; \
+		struct call *call_ = begin(store, cb, user); \
+		if (!call_) \
+			return IMGO_ENOMEM; \
+		int err_ = (expr); \
+		if (err_) \
+			free(call_); \
+		return err_; \
 	} while (0)
 
 /* ---- checks ---- */
@@ -131,8 +130,7 @@ static bool append_ok(const struct imgo_store_append_many *call)
 	}
 	for (size_t i = 0; i < call->nitems; i++) {
 		const struct imgo_store_append *item = &call->items[i];
-		if (!user_ok(item->user) || item->body < call->bodies ||
-			item->body >= call->bodies + call->nbodies)
+		if (!user_ok(item->user) || item->body < call->bodies || item->body >= call->bodies + call->nbodies)
 			return false;
 	}
 	return (call->bodies || !call->nbodies) && (call->items || !call->nitems);
@@ -140,8 +138,7 @@ static bool append_ok(const struct imgo_store_append_many *call)
 
 static bool token_ok(const struct imgo_store_token *token)
 {
-	if (!who_ok(token->user, token->device) || token->nrooms > IMGO_STORE_TOKEN_ROOMS_MAX ||
-		!id_ok(token->id))
+	if (!who_ok(token->user, token->device) || token->nrooms > IMGO_STORE_TOKEN_ROOMS_MAX || !id_ok(token->id))
 		return false;
 	for (size_t i = 0; i < token->nrooms; i++)
 		if (!str_ok(token->rooms[i], 1, IMGO_ROOM_MAX))
@@ -151,16 +148,14 @@ static bool token_ok(const struct imgo_store_token *token)
 
 /* ---- operations ---- */
 
-int imgo_store_append_many(
-	struct imgo_store *store, struct imgo_store_append_many *call, imgo_store_cb *cb, void *user)
+int imgo_store_append_many(struct imgo_store *store, struct imgo_store_append_many *call, imgo_store_cb *cb, void *user)
 {
 	if (!append_ok(call))
 		return IMGO_EINVAL;
 	RUN(store, cb, user, store->ops->append_many(store->impl, call, finish, call_));
 }
 
-int imgo_store_read_many(
-	struct imgo_store *store, struct imgo_store_read_many *call, imgo_store_cb *cb, void *user)
+int imgo_store_read_many(struct imgo_store *store, struct imgo_store_read_many *call, imgo_store_cb *cb, void *user)
 {
 	for (size_t i = 0; i < call->nitems; i++) {
 		const struct imgo_store_read *item = &call->items[i];
@@ -170,8 +165,7 @@ int imgo_store_read_many(
 	RUN(store, cb, user, store->ops->read_many(store->impl, call, finish, call_));
 }
 
-int imgo_store_ack_many(
-	struct imgo_store *store, struct imgo_store_ack_many *call, imgo_store_cb *cb, void *user)
+int imgo_store_ack_many(struct imgo_store *store, struct imgo_store_ack_many *call, imgo_store_cb *cb, void *user)
 {
 	for (size_t i = 0; i < call->nitems; i++)
 		if (!who_ok(call->items[i].user, call->items[i].device) || !id_ok(call->items[i].id))
@@ -179,8 +173,7 @@ int imgo_store_ack_many(
 	RUN(store, cb, user, store->ops->ack_many(store->impl, call, finish, call_));
 }
 
-int imgo_store_peek_many(
-	struct imgo_store *store, struct imgo_store_peek_many *call, imgo_store_cb *cb, void *user)
+int imgo_store_peek_many(struct imgo_store *store, struct imgo_store_peek_many *call, imgo_store_cb *cb, void *user)
 {
 	for (size_t i = 0; i < call->nitems; i++)
 		if (!who_ok(call->items[i].user, call->items[i].device))
@@ -197,8 +190,7 @@ int imgo_store_marker(struct imgo_store *store, struct imgo_store_marker *call, 
 	RUN(store, cb, user, store->ops->marker(store->impl, call, finish, call_));
 }
 
-int imgo_store_token_put(
-	struct imgo_store *store, struct imgo_store_token_many *call, imgo_store_cb *cb, void *user)
+int imgo_store_token_put(struct imgo_store *store, struct imgo_store_token_many *call, imgo_store_cb *cb, void *user)
 {
 	if (call->partitions == 0)
 		return IMGO_EINVAL;
@@ -208,16 +200,14 @@ int imgo_store_token_put(
 	RUN(store, cb, user, store->ops->token_put(store->impl, call, finish, call_));
 }
 
-int imgo_store_token_get(
-	struct imgo_store *store, struct imgo_store_token_many *call, imgo_store_cb *cb, void *user)
+int imgo_store_token_get(struct imgo_store *store, struct imgo_store_token_many *call, imgo_store_cb *cb, void *user)
 {
 	if (call->partitions == 0)
 		return IMGO_EINVAL;
 	RUN(store, cb, user, store->ops->token_get(store->impl, call, finish, call_));
 }
 
-int imgo_store_forget(
-	struct imgo_store *store, uint32_t epoch, uint32_t partition, imgo_store_cb *cb, void *user)
+int imgo_store_forget(struct imgo_store *store, uint32_t epoch, uint32_t partition, imgo_store_cb *cb, void *user)
 {
 	if (!store->ops->forget)
 		return IMGO_ENOTSUP;

@@ -140,8 +140,7 @@ static void expire(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx)
 static void enforce_limits(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx)
 {
 	size_t i = 0;
-	while (log->nlive > 1 &&
-		(log->nlive > ctx->options->messages_max || log->bytes > ctx->options->bytes_max)) {
+	while (log->nlive > 1 && (log->nlive > ctx->options->messages_max || log->bytes > ctx->options->bytes_max)) {
 		i = next_live(log, i);
 		die(log, ctx, &log->items[i]);
 		lose(log, ctx, log->items[i].id);
@@ -171,8 +170,7 @@ static void prune(struct imgo__userlog *log, const struct imgo__userlog_ctx *ctx
 	size_t n = 0;
 	for (size_t i = 0; i < log->nitems; i++) {
 		const struct imgo__userlog_item *item = &log->items[i];
-		bool recent = log->nitems - i <= IMGO_STORE_TAGS_MAX &&
-			      item->at_ms + IMGO_STORE_TAGS_MS >= newest &&
+		bool recent = log->nitems - i <= IMGO_STORE_TAGS_MAX && item->at_ms + IMGO_STORE_TAGS_MS >= newest &&
 			      !expired(item->at_ms + IMGO_STORE_TAGS_MS, ctx);
 		if (item->live || recent) {
 			if (n != i)
@@ -264,8 +262,7 @@ static void cut(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx)
 }
 
 /* Finds or makes the device and notes that it was seen. NULL: out of memory. */
-static struct imgo__userlog_device *see_device(
-	struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo_str name)
+static struct imgo__userlog_device *see_device(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo_str name)
 {
 	struct imgo__userlog_device *device = find_device(log, name);
 	if (!device) {
@@ -311,8 +308,7 @@ static bool is_duplicate(const struct imgo__userlog *log, const struct imgo__use
 		const struct imgo__userlog_item *item = &log->items[i];
 		if (memcmp(item->tag, append->tag, sizeof item->tag) != 0)
 			continue;
-		uint64_t apart = item->at_ms > append->at_ms ? item->at_ms - append->at_ms
-							     : append->at_ms - item->at_ms;
+		uint64_t apart = item->at_ms > append->at_ms ? item->at_ms - append->at_ms : append->at_ms - item->at_ms;
 		if (apart <= IMGO_STORE_TAGS_MS)
 			return true;
 	}
@@ -320,8 +316,8 @@ static bool is_duplicate(const struct imgo__userlog *log, const struct imgo__use
 }
 
 /* Only the tag. */
-static void remember(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, size_t i,
-	const struct imgo__userlog_append *append)
+static void remember(
+	struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, size_t i, const struct imgo__userlog_append *append)
 {
 	struct imgo__userlog_item *item = &log->items[i];
 	memmove(item + 1, item, (log->nitems - i) * sizeof *item);
@@ -331,8 +327,8 @@ static void remember(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, s
 	ctx->changed = true;
 }
 
-static void insert(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, size_t i,
-	const struct imgo__userlog_append *append)
+static void insert(
+	struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, size_t i, const struct imgo__userlog_append *append)
 {
 	struct imgo__userlog_item *item = &log->items[i];
 	remember(log, ctx, i, append);
@@ -356,8 +352,7 @@ static void append_again(struct imgo__userlog *log, struct imgo__userlog_ctx *ct
 }
 
 /* Of an id beyond all others: at the end. */
-static void append_next(
-	struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo__userlog_append *append)
+static void append_next(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo__userlog_append *append)
 {
 	size_t i = log->nitems;
 	log->top = append->id;
@@ -377,8 +372,7 @@ static void append_next(
 	}
 }
 
-int imgo__userlog_append(
-	struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo__userlog_append *append)
+int imgo__userlog_append(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo__userlog_append *append)
 {
 	append->prev = (struct imgo_id){0, 0};
 	append->inserted = false;
@@ -401,8 +395,7 @@ int imgo__userlog_append(
 	return 0;
 }
 
-int imgo__userlog_ack(
-	struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo_str name, struct imgo_id id)
+int imgo__userlog_ack(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo_str name, struct imgo_id id)
 {
 	imgo__userlog_settle(log, ctx);
 	struct imgo__userlog_device *device = see_device(log, ctx, name);
@@ -475,8 +468,7 @@ uint64_t imgo__userlog_due(const struct imgo__userlog *log, const struct imgo_st
 	uint64_t due = UINT64_MAX, at;
 	for (size_t i = 0; i < log->nitems; i++) {
 		const struct imgo__userlog_item *item = &log->items[i];
-		at = item->live ? item->at_ms + options->ttl_ms
-				: item->at_ms + options->ttl_ms + IMGO_STORE_TAGS_MS;
+		at = item->live ? item->at_ms + options->ttl_ms : item->at_ms + options->ttl_ms + IMGO_STORE_TAGS_MS;
 		due = at < due ? at : due;
 	}
 	for (size_t i = 0; i < log->ndevices; i++) {

@@ -87,10 +87,8 @@ void imgo__userlog_fini(struct imgo__userlog *log); /* and empties it */
  * begin with it. */
 void imgo__userlog_settle(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx);
 /* Each may fail with IMGO_ENOMEM only, and then has changed nothing but what time did. */
-int imgo__userlog_append(
-	struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo__userlog_append *append);
-int imgo__userlog_ack(
-	struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo_str device, struct imgo_id id);
+int imgo__userlog_append(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo__userlog_append *append);
+int imgo__userlog_ack(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo_str device, struct imgo_id id);
 int imgo__userlog_attach(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo_str device);
 /* Whether an attach now would be worth a write. */
 bool imgo__userlog_attach_wanted(const struct imgo__userlog *log, uint64_t now_ms, struct imgo_str device);
@@ -99,8 +97,7 @@ bool imgo__userlog_attach_wanted(const struct imgo__userlog *log, uint64_t now_m
 void imgo__userlog_plan(const struct imgo__userlog *log, struct imgo_str device, struct imgo_id after,
 	uint32_t messages_max, size_t bytes_max, struct imgo__userlog_plan *out);
 struct imgo_id imgo__userlog_head(const struct imgo__userlog *log);
-struct imgo_id imgo__userlog_cursor(
-	const struct imgo__userlog *log, struct imgo_str device); /* {0,0}: none */
+struct imgo_id imgo__userlog_cursor(const struct imgo__userlog *log, struct imgo_str device); /* {0,0}: none */
 
 /* When settle has something to do next: UINT64_MAX never; a log that is empty() by then need not be kept. */
 uint64_t imgo__userlog_due(const struct imgo__userlog *log, const struct imgo_store_options *options);
@@ -112,8 +109,7 @@ bool imgo__userlog_empty(const struct imgo__userlog *log);
  * when it fails: IMGO_EPROTO (damaged, or of another user), IMGO_EVERSION (written by a newer version),
  * IMGO_ENOMEM.
  */
-int imgo__userlog_encode(
-	const struct imgo__userlog *log, struct imgo_str user, struct imgo__buf *out); /* appends */
+int imgo__userlog_encode(const struct imgo__userlog *log, struct imgo_str user, struct imgo__buf *out); /* appends */
 int imgo__userlog_decode(struct imgo__userlog *log, struct imgo_str user, const void *p, size_t len);
 
 static inline void imgo__userlog_tag(uint8_t out[IMGO__USERLOG_TAG_LEN], const struct imgo_msgid *msgid)

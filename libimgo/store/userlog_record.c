@@ -116,8 +116,8 @@ static void get_id(struct imgo__wire_reader *r, struct imgo_id last, struct imgo
 	r->bad |= out->id > INT64_MAX;
 }
 
-static void get_item(struct imgo__userlog *log, struct imgo__wire_reader *r,
-	const struct imgo__userlog_item *last, struct imgo__userlog_item *item)
+static void get_item(struct imgo__userlog *log, struct imgo__wire_reader *r, const struct imgo__userlog_item *last,
+	struct imgo__userlog_item *item)
 {
 	get_id(r, last->id, &item->id);
 	memcpy(item->tag, imgo__wire_take(r, sizeof item->tag), sizeof item->tag);
@@ -145,8 +145,7 @@ static int get_items(struct imgo__userlog *log, struct imgo__wire_reader *r)
 	log->cap = n;
 	struct imgo__userlog_item first = {.at_ms = 0};
 	for (; log->nitems < n && !r->bad; log->nitems++)
-		get_item(log, r, log->nitems ? &log->items[log->nitems - 1] : &first,
-			&log->items[log->nitems]);
+		get_item(log, r, log->nitems ? &log->items[log->nitems - 1] : &first, &log->items[log->nitems]);
 	return 0;
 }
 

@@ -67,8 +67,7 @@ static void on_auth(struct imgo_hub *hub, struct imgo_conn conn, const struct im
 	imgo_hub_auth_finish(hub, conn, &grant);
 }
 
-static bool on_packet(
-	struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_packet *packet, void *user)
+static bool on_packet(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_packet *packet, void *user)
 {
 	(void)hub, (void)conn, (void)user;
 	if (packet->op != 18)
@@ -77,8 +76,8 @@ static bool on_packet(
 	return true;
 }
 
-static void on_close(struct imgo_hub *hub, struct imgo_conn conn, void *data,
-	const struct imgo_hub_closed *closed, void *user)
+static void on_close(
+	struct imgo_hub *hub, struct imgo_conn conn, void *data, const struct imgo_hub_closed *closed, void *user)
 {
 	struct session *session = data;
 
@@ -155,8 +154,7 @@ static void serve(struct server *self)
 	size_t len = 0;
 
 	for (;;) {
-		struct pollfd p[2] = {
-			{.fd = imgo_loop_fd(self->loop), .events = POLLIN}, {.fd = 0, .events = POLLIN}};
+		struct pollfd p[2] = {{.fd = imgo_loop_fd(self->loop), .events = POLLIN}, {.fd = 0, .events = POLLIN}};
 		poll(p, 2, imgo_loop_timeout_ms(self->loop));
 		imgo_loop_process(self->loop);
 		if (!p[1].revents)
@@ -177,15 +175,13 @@ static void serve(struct server *self)
 
 int main(void)
 {
-	struct imgo_hub_ops ops = {
-		.size = sizeof ops, .on_auth = on_auth, .on_packet = on_packet, .on_close = on_close};
+	struct imgo_hub_ops ops = {.size = sizeof ops, .on_auth = on_auth, .on_packet = on_packet, .on_close = on_close};
 	struct imgo_error error = {0};
 	struct server self;
 	int tcp, ws;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (imgo_loop_new(&self.loop, NULL, &error) ||
-		imgo_hub_new(&self.hub, self.loop, &ops, &self, NULL, &error) ||
+	if (imgo_loop_new(&self.loop, NULL, &error) || imgo_hub_new(&self.hub, self.loop, &ops, &self, NULL, &error) ||
 		imgo_hub_listen(self.hub, "127.0.0.1:0", IMGO_HUB_TCP, &tcp, &error) ||
 		imgo_hub_listen(self.hub, "127.0.0.1:0", IMGO_HUB_WEBSOCKET, &ws, &error)) {
 		fprintf(stderr, "hub_server: %s\n", error.text);

@@ -434,8 +434,7 @@ static void churn(struct kit *kit)
 	await(kit, a.n + b.n + c.n >= total, 15);
 	check_int(kit, a.n + b.n + c.n, total);
 	for (uint32_t p = 0; p < BUS_PARTITIONS; p++)
-		check_int(
-			kit, kit_count(&a, p) + kit_count(&b, p) + kit_count(&c, p), total / BUS_PARTITIONS);
+		check_int(kit, kit_count(&a, p) + kit_count(&b, p) + kit_count(&c, p), total / BUS_PARTITIONS);
 }
 
 /* The stream runs ahead of us while we jump about in it. */
@@ -578,8 +577,7 @@ static int run_case(const struct bus_backend *backend, size_t i, struct imgo_loo
 	struct kit kit = {.loop = loop, .backend = backend};
 	uint64_t began = kit_now();
 
-	snprintf(kit.scope, sizeof kit.scope, "check%ld-%u", (long)(imgo_loop_wall_ms(loop) / 1000 % 100000),
-		scopes++);
+	snprintf(kit.scope, sizeof kit.scope, "check%ld-%u", (long)(imgo_loop_wall_ms(loop) / 1000 % 100000), scopes++);
 	kit_open(&kit);
 	cases[i].run(&kit);
 	kit_end(&a);

@@ -71,8 +71,7 @@ int kit_put(struct kit *kit, enum imgo_topic topic, uint32_t partition, const ch
 	return r.err;
 }
 
-void kit_put_many(
-	struct kit *kit, uint32_t partition, const char *tag, unsigned first, unsigned n, unsigned batch)
+void kit_put_many(struct kit *kit, uint32_t partition, const char *tag, unsigned first, unsigned n, unsigned batch)
 {
 	struct imgo_bus_record *r = calloc(n, sizeof *r);
 	char(*text)[24] = calloc(n, 24);
@@ -86,10 +85,7 @@ void kit_put_many(
 	}
 	for (unsigned at = 0; at < n; at += batch, calls++) {
 		unsigned some = n - at < batch ? n - at : batch;
-		check_int(kit,
-			imgo_bus_produce_many(
-				kit->bus, IMGO_TOPIC_USERS, r + at, some, put_ended, &puts[calls]),
-			0);
+		check_int(kit, imgo_bus_produce_many(kit->bus, IMGO_TOPIC_USERS, r + at, some, put_ended, &puts[calls]), 0);
 	}
 	for (unsigned i = 0; i < calls; i++) {
 		await(kit, puts[i].ended, 10);
@@ -187,8 +183,8 @@ void kit_fetch(struct kit_con *con, uint32_t partition, uint64_t from)
 	part->next = from;
 	part->fetching = true;
 	check_int(con->kit,
-		imgo_bus_fetch(con->consumer, partition, from, part->records_max, part->bytes_max,
-			part->wait_ms, fetched, part),
+		imgo_bus_fetch(con->consumer, partition, from, part->records_max, part->bytes_max, part->wait_ms,
+			fetched, part),
 		0);
 }
 

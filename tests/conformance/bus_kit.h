@@ -19,29 +19,29 @@ struct kit {
 	int failures;
 };
 
-#define check(kit, what)                                                                                     \
-	do {                                                                                                 \
-		if (!(what)) {                                                                               \
+#define check(kit, what) \
+	do { \
+		if (!(what)) { \
 			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, (kit)->backend->name, #what); \
-			(kit)->failures++;                                                                   \
-		}                                                                                            \
+			(kit)->failures++; \
+		} \
 	} while (0)
-#define check_int(kit, a, b)                                                                                 \
-	do {                                                                                                 \
-		long long a_ = (long long)(a), b_ = (long long)(b);                                          \
-		if (a_ != b_) {                                                                              \
-			fprintf(stderr, "%s:%d: %s: %s is %lld, not %lld\n", __FILE__, __LINE__,             \
-				(kit)->backend->name, #a, a_, b_);                                           \
-			(kit)->failures++;                                                                   \
-		}                                                                                            \
+#define check_int(kit, a, b) \
+	do { \
+		long long a_ = (long long)(a), b_ = (long long)(b); \
+		if (a_ != b_) { \
+			fprintf(stderr, "%s:%d: %s: %s is %lld, not %lld\n", __FILE__, __LINE__, (kit)->backend->name, \
+				#a, a_, b_); \
+			(kit)->failures++; \
+		} \
 	} while (0)
 /* Turns the loop until `what` holds; a failure after `steps` of the backend's slow_ms. */
-#define await(kit, what, steps)                                                                              \
-	do {                                                                                                 \
-		uint64_t end_ = kit_now() + (uint64_t)(steps) * (kit)->backend->slow_ms;                     \
-		while (!(what) && kit_now() < end_)                                                          \
-			kit_turn(kit);                                                                       \
-		check(kit, what);                                                                            \
+#define await(kit, what, steps) \
+	do { \
+		uint64_t end_ = kit_now() + (uint64_t)(steps) * (kit)->backend->slow_ms; \
+		while (!(what) && kit_now() < end_) \
+			kit_turn(kit); \
+		check(kit, what); \
 	} while (0)
 
 uint64_t kit_now(void); /* monotonic ms */

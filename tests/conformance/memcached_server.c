@@ -34,8 +34,7 @@ static int free_port(void)
 	struct sockaddr_in sin = address(0);
 	socklen_t len = sizeof sin;
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sin, len) ||
-		getsockname(fd, (struct sockaddr *)&sin, &len))
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sin, len) || getsockname(fd, (struct sockaddr *)&sin, &len))
 		return 0;
 	close(fd);
 	return ntohs(sin.sin_port);
@@ -56,8 +55,8 @@ static void become(const struct memcached_server *server)
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that dies takes it along */
 	snprintf(port, sizeof port, "%d", server->port);
 	snprintf(megabytes, sizeof megabytes, "%d", server->megabytes ? server->megabytes : 64);
-	execl(program, program, server->evicts ? "-v" : "-M", "-U", "0", "-l", "127.0.0.1", "-t", "2", "-p", port, "-m", megabytes,
-		"-u", geteuid() == 0 ? "root" : "nobody", (char *)NULL);
+	execl(program, program, server->evicts ? "-v" : "-M", "-U", "0", "-l", "127.0.0.1", "-t", "2", "-p", port, "-m",
+		megabytes, "-u", geteuid() == 0 ? "root" : "nobody", (char *)NULL);
 	_exit(127);
 }
 

@@ -70,8 +70,7 @@ static void case_seq(struct kit *kit)
 
 static void case_device(struct kit *kit)
 {
-	struct imgo_registry_put a = kit_session("u", "phone", 1, 4, 1),
-				 b = kit_session("u", "phone", 2, 8, 1), late;
+	struct imgo_registry_put a = kit_session("u", "phone", 1, 4, 1), b = kit_session("u", "phone", 2, 8, 1), late;
 
 	kit_renew(kit, 1, 4, "", 60000);
 	kit_renew(kit, 2, 8, "", 60000);
@@ -324,10 +323,7 @@ static void case_many(struct kit *kit)
 	for (unsigned first = 0; first < MANY; first += BATCH) {
 		many_users(many, first);
 		kit_begin(kit, NULL, NULL);
-		check_int(kit,
-			kit_wait(
-				kit, imgo_registry_put_many(kit->registry, many->puts, BATCH, kit_done, kit)),
-			0);
+		check_int(kit, kit_wait(kit, imgo_registry_put_many(kit->registry, many->puts, BATCH, kit_done, kit)), 0);
 		many_get(many, 1);
 	}
 	kit_count(kit);
@@ -336,10 +332,7 @@ static void case_many(struct kit *kit)
 	for (unsigned first = 0; first < MANY; first += 2 * BATCH) {
 		many_users(many, first);
 		kit_begin(kit, NULL, NULL);
-		check_int(kit,
-			kit_wait(
-				kit, imgo_registry_del_many(kit->registry, many->dels, BATCH, kit_done, kit)),
-			0);
+		check_int(kit, kit_wait(kit, imgo_registry_del_many(kit->registry, many->dels, BATCH, kit_done, kit)), 0);
 		many_get(many, 0);
 		many_users(many, first + BATCH);
 		many_get(many, 1);
@@ -504,8 +497,7 @@ int registry_cases_run(const struct registry_backend *backend, const char *only)
 			continue;
 		kit = calloc(1, sizeof *kit);
 		kit->backend = backend;
-		if (imgo_loop_new(&kit->loop, NULL, NULL) < 0 ||
-			backend->open(kit->loop, &kit->registry, &kit->state) < 0) {
+		if (imgo_loop_new(&kit->loop, NULL, NULL) < 0 || backend->open(kit->loop, &kit->registry, &kit->state) < 0) {
 			fprintf(stderr, "%s: cannot be opened\n", backend->name);
 			abort();
 		}

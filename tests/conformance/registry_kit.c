@@ -76,8 +76,7 @@ struct imgo_incarnation kit_inc(uint64_t n)
 	return inc;
 }
 
-struct imgo_registry_put kit_session(
-	const char *user, const char *device, uint32_t comet, uint64_t inc, uint64_t n)
+struct imgo_registry_put kit_session(const char *user, const char *device, uint32_t comet, uint64_t inc, uint64_t n)
 {
 	struct imgo_registry_put put = {0};
 
@@ -142,8 +141,7 @@ int kit_get(struct kit *kit, const char *user)
 	return err ? err : get.err;
 }
 
-int kit_set_rooms(
-	struct kit *kit, const char *user, struct imgo_session_id id, const struct imgo_str *rooms, size_t n)
+int kit_set_rooms(struct kit *kit, const char *user, struct imgo_session_id id, const struct imgo_str *rooms, size_t n)
 {
 	struct imgo_registry_rooms item = {imgo_str(user), id, rooms, n, 0};
 	int err;
@@ -155,8 +153,7 @@ int kit_set_rooms(
 
 int kit_renew(struct kit *kit, uint32_t comet, uint64_t inc, const char *address, uint64_t lease_ms)
 {
-	struct imgo_registry_renew renew = {
-		.comet = comet, .inc = kit_inc(inc), .address = imgo_str(address)};
+	struct imgo_registry_renew renew = {.comet = comet, .inc = kit_inc(inc), .address = imgo_str(address)};
 
 	renew.lease_ms = lease_ms;
 	kit_begin(kit, &renew, NULL);

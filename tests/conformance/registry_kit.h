@@ -44,21 +44,21 @@ struct kit {
 	uint64_t sessions, users;
 };
 
-#define check(kit, what)                                                                                     \
-	do {                                                                                                 \
-		if (!(what)) {                                                                               \
+#define check(kit, what) \
+	do { \
+		if (!(what)) { \
 			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, (kit)->backend->name, #what); \
-			(kit)->failures++;                                                                   \
-		}                                                                                            \
+			(kit)->failures++; \
+		} \
 	} while (0)
-#define check_int(kit, a, b)                                                                                 \
-	do {                                                                                                 \
-		long long a_ = (long long)(a), b_ = (long long)(b);                                          \
-		if (a_ != b_) {                                                                              \
-			fprintf(stderr, "%s:%d: %s: %s is %lld, not %lld\n", __FILE__, __LINE__,             \
-				(kit)->backend->name, #a, a_, b_);                                           \
-			(kit)->failures++;                                                                   \
-		}                                                                                            \
+#define check_int(kit, a, b) \
+	do { \
+		long long a_ = (long long)(a), b_ = (long long)(b); \
+		if (a_ != b_) { \
+			fprintf(stderr, "%s:%d: %s: %s is %lld, not %lld\n", __FILE__, __LINE__, (kit)->backend->name, \
+				#a, a_, b_); \
+			(kit)->failures++; \
+		} \
 	} while (0)
 
 imgo_registry_cb kit_done;
@@ -68,15 +68,13 @@ int kit_wait(struct kit *kit, int rc); /* runs the loop until the call has ended
 void kit_sleep(struct kit *kit, uint64_t ms);
 
 struct imgo_incarnation kit_inc(uint64_t n); /* the n-th, rising */
-struct imgo_registry_put kit_session(
-	const char *user, const char *device, uint32_t comet, uint64_t inc, uint64_t n);
+struct imgo_registry_put kit_session(const char *user, const char *device, uint32_t comet, uint64_t inc, uint64_t n);
 
 /* Each returns the error of the call, or of the item. */
 int kit_put(struct kit *kit, struct imgo_registry_put *put);
 int kit_del(struct kit *kit, const char *user, struct imgo_session_id id);
 int kit_get(struct kit *kit, const char *user); /* → found */
-int kit_set_rooms(
-	struct kit *kit, const char *user, struct imgo_session_id id, const struct imgo_str *rooms, size_t n);
+int kit_set_rooms(struct kit *kit, const char *user, struct imgo_session_id id, const struct imgo_str *rooms, size_t n);
 int kit_renew(struct kit *kit, uint32_t comet, uint64_t inc, const char *address, uint64_t lease_ms);
 int kit_leave(struct kit *kit, uint32_t comet, uint64_t inc);
 int kit_comets(struct kit *kit); /* → comets */

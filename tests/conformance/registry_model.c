@@ -24,8 +24,7 @@ struct model {
 	uint64_t seed, next_n;
 };
 
-static const char *const user_names[USERS] = {
-	"u", "1", "123456", "user-with-a-longer-name", "e", "f", "g", "h", "i", "j"};
+static const char *const user_names[USERS] = {"u", "1", "123456", "user-with-a-longer-name", "e", "f", "g", "h", "i", "j"};
 static const char *const device_names[DEVICES] = {"", "phone", "web"};
 static const char *const room_names[ROOMS] = {"live://1000", "1", "2", "lobby", "x"};
 
@@ -132,8 +131,7 @@ static void model_put(struct model *m, struct model_session s, const struct imgo
 		expect_evicted(m, twin, evicted++);
 		model_kill(m, twin);
 	}
-	while (!s.announced && put->sessions_max &&
-		(oldest = model_oldest(m, s.user, &count), count > put->sessions_max)) {
+	while (!s.announced && put->sessions_max && (oldest = model_oldest(m, s.user, &count), count > put->sessions_max)) {
 		expect_evicted(m, oldest, evicted++);
 		model_kill(m, oldest);
 	}
@@ -197,8 +195,7 @@ static void step_session(struct model *m)
 		break;
 	case 1:
 		s->rooms = rnd(m, 1u << ROOMS);
-		check_int(m->kit,
-			kit_set_rooms(m->kit, user_names[s->user], id, rooms, rooms_of(s->rooms, rooms)), 0);
+		check_int(m->kit, kit_set_rooms(m->kit, user_names[s->user], id, rooms, rooms_of(s->rooms, rooms)), 0);
 		break;
 	case 2: /* put again */
 		put = kit_session(user_names[s->user], device_names[s->device], s->comet + 1, s->inc, s->n);

@@ -2,11 +2,11 @@
 /* What every store must do, one thing a case. */
 #include "store_kit.h"
 
-#define NEW IMGO_APPEND_NEW
-#define PRESENT IMGO_APPEND_PRESENT
-#define BELOW IMGO_APPEND_BELOW
+#define NEW       IMGO_APPEND_NEW
+#define PRESENT   IMGO_APPEND_PRESENT
+#define BELOW     IMGO_APPEND_BELOW
 #define DUPLICATE IMGO_APPEND_DUPLICATE
-#define EXPIRED IMGO_APPEND_EXPIRED
+#define EXPIRED   IMGO_APPEND_EXPIRED
 
 /* ---- markers ---- */
 
@@ -160,16 +160,23 @@ static void many(struct check *c)
 	static char users[N][IMGO_USER_MAX + 1];
 	for (int i = 0; i < N; i++) {
 		snprintf(users[i], sizeof users[i], "%llx-many-%d", (unsigned long long)c->base, i);
-		bodies[i] = (struct imgo_store_body){.id = check_id(c, (uint64_t)i + 1), .at_ms = check_now(c),
-			.msgid.b = {(uint8_t)i, 1}, .data = imgo_str(users[i]), .users = 1};
+		bodies[i] = (struct imgo_store_body){.id = check_id(c, (uint64_t)i + 1),
+			.at_ms = check_now(c),
+			.msgid.b = {(uint8_t)i, 1},
+			.data = imgo_str(users[i]),
+			.users = 1};
 	}
 	bodies[0].users = N + 1; /* to all */
 	for (int i = 0; i < N; i++)
 		items[i] = (struct imgo_store_append){.user = imgo_str(users[i]), .body = &bodies[0]};
 	for (int i = 1; i < N; i++) /* and to the first, one after the other */
 		items[N + i - 1] = (struct imgo_store_append){.user = imgo_str(users[0]), .body = &bodies[i]};
-	struct imgo_store_append_many call = {.epoch = c->epoch, .partition = c->partition, .bodies = bodies, .nbodies = N,
-		.items = items, .nitems = 2 * N - 1};
+	struct imgo_store_append_many call = {.epoch = c->epoch,
+		.partition = c->partition,
+		.bodies = bodies,
+		.nbodies = N,
+		.items = items,
+		.nitems = 2 * N - 1};
 	CHECK_EQ(c, check_append_many(c, &call), 0);
 	for (int i = 0; i < 2 * N - 1; i++) {
 		CHECK_EQ(c, items[i].result, NEW);
@@ -192,8 +199,7 @@ static void many(struct check *c)
 	static struct imgo_store_ack acks[N];
 	for (int i = 0; i < N - 1; i++)
 		acks[i] = (struct imgo_store_ack){.user = imgo_str(users[i]), .id = check_id(c, N)};
-	struct imgo_store_ack_many ack = {
-		.epoch = c->epoch, .partition = c->partition, .items = acks, .nitems = N - 1};
+	struct imgo_store_ack_many ack = {.epoch = c->epoch, .partition = c->partition, .items = acks, .nitems = N - 1};
 	CHECK_EQ(c, check_ack_many(c, &ack), 0);
 	CHECK_EQ(c, check_read_many(c, &read, NULL, NULL), 0);
 	for (int i = 0; i < N; i++) {
@@ -215,22 +221,31 @@ static void bytes_of_all_kinds(struct check *c)
 	memset(big, '\n', IMGO_BODY_MAX);
 	struct imgo_store_body bodies[3] = {
 		{.id = check_id(c, 1), .at_ms = check_now(c), .msgid.b = {1}, .op = -7, .data = imgo_strn(NULL, 0)},
-		{.id = check_id(c, INT64_MAX - 1), .at_ms = check_now(c), .msgid.b = {2}, .op = INT32_MAX,
+		{.id = check_id(c, INT64_MAX - 1),
+			.at_ms = check_now(c),
+			.msgid.b = {2},
+			.op = INT32_MAX,
 			.data = imgo_strn(odd, sizeof odd)},
-		{.id = check_id(c, INT64_MAX), .at_ms = check_now(c), .msgid.b = {3}, .op = INT32_MIN,
+		{.id = check_id(c, INT64_MAX),
+			.at_ms = check_now(c),
+			.msgid.b = {3},
+			.op = INT32_MIN,
 			.data = imgo_strn(big, IMGO_BODY_MAX)},
 	};
 	struct imgo_store_append items[9];
 	for (int i = 0; i < 9; i++)
 		items[i] = (struct imgo_store_append){.user = users[i / 3], .body = &bodies[i % 3]};
-	struct imgo_store_append_many call = {.epoch = c->epoch, .partition = c->partition, .bodies = bodies, .nbodies = 3,
-		.items = items, .nitems = 9};
+	struct imgo_store_append_many call = {
+		.epoch = c->epoch, .partition = c->partition, .bodies = bodies, .nbodies = 3, .items = items, .nitems = 9};
 	int err = check_append_many(c, &call);
 	free(big);
 	CHECK_EQ(c, err, 0);
 	for (int u = 0; u < 3; u++) {
-		struct imgo_store_read item = {.user = users[u], .device = imgo_strn(odd, sizeof odd),
-			.attach = true, .messages_max = 2, .bytes_max = 1000};
+		struct imgo_store_read item = {.user = users[u],
+			.device = imgo_strn(odd, sizeof odd),
+			.attach = true,
+			.messages_max = 2,
+			.bytes_max = 1000};
 		struct imgo_store_read_many read = {
 			.epoch = c->epoch, .partition = c->partition, .items = &item, .nitems = 1};
 		CHECK_EQ(c, check_read_many(c, &read, NULL, NULL), 0);
@@ -249,7 +264,7 @@ static void look_at_bytes(int err, void *user)
 	for (size_t i = 0; ok && i < 2; i++) {
 		const struct imgo_store_message *m = &item->messages[i];
 		ok = m->op == -3 + (int)i && m->at_ms != 0 && m->data.len == i * 5 &&
-			(i == 0 || memcmp(m->data.p, "\0\r\n\xff ", 5) == 0);
+		     (i == 0 || memcmp(m->data.p, "\0\r\n\xff ", 5) == 0);
 	}
 	item->missing = ok ? 0 : 99; /* for the case to see */
 }
@@ -258,12 +273,11 @@ static void bodies_come_back_whole(struct check *c)
 {
 	TRY(c, check_complete(c));
 	struct imgo_store_body bodies[2] = {{.id = check_id(c, 4), .msgid.b = {1}, .op = -3, .at_ms = check_now(c)},
-		{.id = check_id(c, 5), .msgid.b = {2}, .op = -2, .at_ms = check_now(c),
-			.data = imgo_strn("\0\r\n\xff ", 5)}};
-	struct imgo_store_append items[2] = {{.user = check_user(c, "u"), .body = bodies},
-		{.user = check_user(c, "u"), .body = bodies + 1}};
-	struct imgo_store_append_many call = {.epoch = c->epoch, .partition = c->partition, .bodies = bodies, .nbodies = 2,
-		.items = items, .nitems = 2};
+		{.id = check_id(c, 5), .msgid.b = {2}, .op = -2, .at_ms = check_now(c), .data = imgo_strn("\0\r\n\xff ", 5)}};
+	struct imgo_store_append items[2] = {
+		{.user = check_user(c, "u"), .body = bodies}, {.user = check_user(c, "u"), .body = bodies + 1}};
+	struct imgo_store_append_many call = {
+		.epoch = c->epoch, .partition = c->partition, .bodies = bodies, .nbodies = 2, .items = items, .nitems = 2};
 	CHECK_EQ(c, check_append_many(c, &call), 0);
 	struct imgo_store_read item = {.user = check_user(c, "u"), .messages_max = 9, .bytes_max = 999};
 	struct imgo_store_read_many read = {.epoch = c->epoch, .partition = c->partition, .items = &item, .nitems = 1};
@@ -287,8 +301,8 @@ static void duplicates(struct check *c)
 	a.user = "v"; /* of another user: its own */
 	check_append(c, &a);
 	CHECK_EQ(c, a.result, NEW);
-	a = (struct check_append){.user = "u", .text = "x", .id = 4, .msgid = 50,
-		.at_ms = check_now(c) + IMGO_STORE_TAGS_MS + 5000};
+	a = (struct check_append){
+		.user = "u", .text = "x", .id = 4, .msgid = 50, .at_ms = check_now(c) + IMGO_STORE_TAGS_MS + 5000};
 	check_append(c, &a); /* more than 5 minutes apart */
 	CHECK_EQ(c, a.result, NEW);
 	TRY(c, check_reads(c, "u", "", 0, "4"));
@@ -373,7 +387,7 @@ static void attaching(struct check *c)
 	CHECK_EQ(c, r.cursor.id, 1);
 	CHECK(c, !r.gap);
 	CHECK_EQ(c, check_ack(c, "u", "a", 2, 0), 0);
-	TRY(c, check_reads(c, "u", "b", 0, "2")); /* kept for b */
+	TRY(c, check_reads(c, "u", "b", 0, "2"));  /* kept for b */
 	check_read(c, "u", "guest", 0, false, &r); /* only looks: nothing is kept for it */
 	CHECK_EQ(c, check_ack(c, "u", "b", 2, 0), 0);
 	TRY(c, check_reads(c, "u", "guest", 0, ""));
@@ -446,8 +460,7 @@ static void limit_of_bytes(struct check *c)
 static void expired_at_append(struct check *c)
 {
 	TRY(c, check_complete(c));
-	struct check_append a = {
-		.user = "u", .text = "x", .id = 1, .at_ms = check_now(c) - c->options.ttl_ms - 1000};
+	struct check_append a = {.user = "u", .text = "x", .id = 1, .at_ms = check_now(c) - c->options.ttl_ms - 1000};
 	check_append(c, &a);
 	CHECK_EQ(c, a.err, 0);
 	CHECK_EQ(c, a.result, EXPIRED);
@@ -466,8 +479,8 @@ static void wrong_arguments(struct check *c)
 	char longest[IMGO_USER_MAX + 1] = "x";
 	struct imgo_store_body body = {.id = check_id(c, 1)};
 	struct imgo_store_append item = {.body = &body};
-	struct imgo_store_append_many append = {.epoch = c->epoch, .partition = c->partition, .bodies = &body,
-		.nbodies = 1, .items = &item, .nitems = 1};
+	struct imgo_store_append_many append = {
+		.epoch = c->epoch, .partition = c->partition, .bodies = &body, .nbodies = 1, .items = &item, .nitems = 1};
 	CHECK_EQ(c, check_append_many(c, &append), IMGO_EINVAL); /* no user */
 	item.user = imgo_strn(longest, sizeof longest);
 	CHECK_EQ(c, check_append_many(c, &append), IMGO_EINVAL);

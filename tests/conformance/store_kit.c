@@ -72,9 +72,12 @@ int check_run(const struct check_case *cases, check_open_fn *open, void *user, c
 		if (only && !strstr(cs->name, only))
 			continue;
 		counter++;
-		struct check c = {.open = open, .user = user,
+		struct check c = {.open = open,
+			.user = user,
 			.options = (struct imgo_store_options)IMGO_STORE_OPTIONS_INIT,
-			.epoch = (uint32_t)(counter & 0x3fffffff), .partition = (uint32_t)(counter % 61), .base = counter,
+			.epoch = (uint32_t)(counter & 0x3fffffff),
+			.partition = (uint32_t)(counter % 61),
+			.base = counter,
 			.random = (unsigned)counter};
 		run_case(&c, cs);
 		printf("%s %s: %s%s%s\n", c.failure[0] ? "not ok" : "ok", title, cs->name, c.failure[0] ? " # " : "",
@@ -212,11 +215,19 @@ static struct imgo_msgid msgid_of(struct check *c, uint64_t n)
 void check_append(struct check *c, struct check_append *append)
 {
 	struct imgo_store_body body = {.id = check_id(c, append->id),
-		.msgid = msgid_of(c, append->msgid ? append->msgid : append->id), .op = 5, .users = append->users,
-		.at_ms = append->at_ms ? append->at_ms : check_now(c), .data = imgo_str(append->text)};
+		.msgid = msgid_of(c, append->msgid ? append->msgid : append->id),
+		.op = 5,
+		.users = append->users,
+		.at_ms = append->at_ms ? append->at_ms : check_now(c),
+		.data = imgo_str(append->text)};
 	struct imgo_store_append item = {.user = check_user(c, append->user), .body = &body};
-	struct imgo_store_append_many call = {.epoch = c->epoch, .partition = c->partition,
-		.rebuild_token = append->rebuild, .bodies = &body, .nbodies = 1, .items = &item, .nitems = 1};
+	struct imgo_store_append_many call = {.epoch = c->epoch,
+		.partition = c->partition,
+		.rebuild_token = append->rebuild,
+		.bodies = &body,
+		.nbodies = 1,
+		.items = &item,
+		.nitems = 1};
 	append->err = check_append_many(c, &call);
 	append->result = item.result;
 	append->prev = item.prev;
@@ -267,19 +278,25 @@ static void read_with(struct check *c, struct imgo_store_read *item, struct chec
 	out->err = check_read_many(c, &call, copy_result, &look);
 }
 
-void check_read(struct check *c, const char *user, const char *device, uint64_t after, bool attach,
-	struct check_read *out)
+void check_read(struct check *c, const char *user, const char *device, uint64_t after, bool attach, struct check_read *out)
 {
-	struct imgo_store_read item = {.user = check_user(c, user), .device = imgo_str(device),
-		.after = check_id(c, after), .attach = attach, .messages_max = 64, .bytes_max = 1 << 20};
+	struct imgo_store_read item = {.user = check_user(c, user),
+		.device = imgo_str(device),
+		.after = check_id(c, after),
+		.attach = attach,
+		.messages_max = 64,
+		.bytes_max = 1 << 20};
 	read_with(c, &item, out);
 }
 
 void check_read_limits(struct check *c, const char *user, const char *device, uint64_t after, uint32_t messages_max,
 	size_t bytes_max, struct check_read *out)
 {
-	struct imgo_store_read item = {.user = check_user(c, user), .device = imgo_str(device),
-		.after = check_id(c, after), .messages_max = messages_max, .bytes_max = bytes_max};
+	struct imgo_store_read item = {.user = check_user(c, user),
+		.device = imgo_str(device),
+		.after = check_id(c, after),
+		.messages_max = messages_max,
+		.bytes_max = bytes_max};
 	read_with(c, &item, out);
 }
 
@@ -292,15 +309,15 @@ void check_reads(struct check *c, const char *user, const char *device, uint64_t
 	for (size_t i = 0, at = 0; i < r.n; i++)
 		at += (size_t)snprintf(got + at, sizeof got - at, "%s%llu", i ? " " : "", (unsigned long long)r.ids[i]);
 	if (strcmp(got, ids) != 0) {
-		snprintf(c->failure, sizeof c->failure, "user %s device \"%s\": read \"%.200s\", expected \"%.200s\"", user,
-			device, got, ids);
+		snprintf(c->failure, sizeof c->failure, "user %s device \"%s\": read \"%.200s\", expected \"%.200s\"",
+			user, device, got, ids);
 	}
 }
 
 int check_ack(struct check *c, const char *user, const char *device, uint64_t id, uint64_t rebuild)
 {
 	struct imgo_store_ack item = {.user = check_user(c, user), .device = imgo_str(device), .id = check_id(c, id)};
-	struct imgo_store_ack_many call = {.epoch = c->epoch, .partition = c->partition, .items = &item, .nitems = 1,
-		.rebuild_token = rebuild};
+	struct imgo_store_ack_many call = {
+		.epoch = c->epoch, .partition = c->partition, .items = &item, .nitems = 1, .rebuild_token = rebuild};
 	return check_ack_many(c, &call);
 }

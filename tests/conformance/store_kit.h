@@ -16,8 +16,8 @@
 #include <imgo/store.h>
 
 /* Opens the store to be checked; 0 or an error. `again`: the same place as before is opened once more. */
-typedef int check_open_fn(struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_options *options,
-	void *user);
+typedef int check_open_fn(
+	struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_options *options, void *user);
 
 struct check {
 	check_open_fn *open;

@@ -94,10 +94,10 @@ static void fail(struct race *race, int line, const char *what, uint64_t a, uint
 	check_fail(race->c, __FILE__, line, what, (long long)a, (long long)b);
 	race->ending = true;
 }
-#define EXPECT(race, cond, a, b)                                                                             \
-	do {                                                                                                 \
-		if (!(cond))                                                                                 \
-			fail(race, __LINE__, #cond, a, b);                                                   \
+#define EXPECT(race, cond, a, b) \
+	do { \
+		if (!(cond)) \
+			fail(race, __LINE__, #cond, a, b); \
 	} while (0)
 
 /* Everything an actor does goes through these two, so that the case ends only when nothing is under way. */
@@ -116,20 +116,20 @@ static bool leave(struct race *race)
 }
 
 /* A call that may be refused: then its callback is played here, later. */
-#define CALL(race, call, retry, actor)                                                                       \
-	do {                                                                                                 \
-		if ((call) == 0)                                                                             \
-			(race)->under_way++;                                                                 \
-		else                                                                                         \
-			later(race, 5, retry, actor);                                                        \
+#define CALL(race, call, retry, actor) \
+	do { \
+		if ((call) == 0) \
+			(race)->under_way++; \
+		else \
+			later(race, 5, retry, actor); \
 	} while (0)
 
 static bool unknown(struct race *race, int err)
 {
 	race->rebuilding += err == IMGO_EREBUILDING;
 	race->timeouts += err == IMGO_ETIMEDOUT || err == IMGO_EUNAVAILABLE;
-	if (err && err != IMGO_EREBUILDING && err != IMGO_ESTALE && err != IMGO_ETIMEDOUT &&
-		err != IMGO_EUNAVAILABLE && err != IMGO_ELIMIT)
+	if (err && err != IMGO_EREBUILDING && err != IMGO_ESTALE && err != IMGO_ETIMEDOUT && err != IMGO_EUNAVAILABLE &&
+		err != IMGO_ELIMIT)
 		fail(race, __LINE__, "an error that is none of the expected", (uint64_t)-err, 0);
 	return err != 0;
 }
@@ -213,8 +213,7 @@ static void on_appended(int err, void *user)
 	for (size_t i = 0; !job->token && i < job->append.nitems; i++) {
 		const struct record *r = &job->bus->records[job->pos + i];
 		struct user *u = &job->bus->users[r->user];
-		EXPECT(race, !r->duplicate || job->items[i].result != IMGO_APPEND_NEW, r->body.id.id,
-			job->pos);
+		EXPECT(race, !r->duplicate || job->items[i].result != IMGO_APPEND_NEW, r->body.id.id, job->pos);
 		if (!r->duplicate && r->body.id.id > u->confirmed)
 			u->confirmed = r->body.id.id;
 	}
@@ -262,10 +261,9 @@ static void put_cursors(struct job *job)
 	static const char *const devices[DEVICES] = {"", "phone"};
 	for (int u = 0; u < USERS; u++)
 		for (int d = 0; d < DEVICES; d++)
-			job->acks[u * DEVICES + d] =
-				(struct imgo_store_ack){.user = imgo_str(job->bus->users[u].name),
-					.device = imgo_str(devices[d]),
-					.id = check_id(race->c, job->bus->cursors[u][d])};
+			job->acks[u * DEVICES + d] = (struct imgo_store_ack){.user = imgo_str(job->bus->users[u].name),
+				.device = imgo_str(devices[d]),
+				.id = check_id(race->c, job->bus->cursors[u][d])};
 	job->ack = (struct imgo_store_ack_many){.epoch = race->c->epoch,
 		.partition = job->partition,
 		.items = job->acks,
@@ -330,8 +328,7 @@ static void job_step(void *user)
 		append_batch(job, job->end);
 	} else {
 		if (check_random(race->c, 30) == 0) /* a restart: some is done again */
-			job->pos = job->bus->committed -
-				   check_random(race->c, (unsigned)job->bus->committed + 1) / 2;
+			job->pos = job->bus->committed - check_random(race->c, (unsigned)job->bus->committed + 1) / 2;
 		if (job->pos >= job->bus->n)
 			job->pos = job->bus->n; /* idle: the marker is looked at all the same */
 		step_marker(job, IMGO_MARKER_LOOK, 0, on_looked);
@@ -384,9 +381,8 @@ static void acknowledge(struct session *s)
 	struct race *race = s->race;
 	if (s->delivered > *s->cursor)
 		*s->cursor = s->delivered; /* the topic has it first */
-	s->ack = (struct imgo_store_ack){.user = imgo_str(s->user->name),
-		.device = imgo_str(s->device),
-		.id = check_id(race->c, *s->cursor)};
+	s->ack = (struct imgo_store_ack){
+		.user = imgo_str(s->user->name), .device = imgo_str(s->device), .id = check_id(race->c, *s->cursor)};
 	s->acks = (struct imgo_store_ack_many){
 		.epoch = race->c->epoch, .partition = s->partition, .items = &s->ack, .nitems = 1};
 	CALL(race, imgo_store_ack_many(race->c->store, &s->acks, on_acked, s), session_step, s);
@@ -438,8 +434,7 @@ static void session_step(void *user)
 		return;
 	s->confirmed = s->user->confirmed;
 	if (check_random(c, 6) == 0) {
-		s->peek = (struct imgo_store_peek){
-			.user = imgo_str(s->user->name), .device = imgo_str(s->device)};
+		s->peek = (struct imgo_store_peek){.user = imgo_str(s->user->name), .device = imgo_str(s->device)};
 		s->peeks = (struct imgo_store_peek_many){
 			.epoch = c->epoch, .partition = s->partition, .items = &s->peek, .nitems = 1};
 		CALL(race, imgo_store_peek_many(c->store, &s->peeks, on_peeked, s), session_step, s);
@@ -508,16 +503,15 @@ static void set_up(struct race *race, struct check *c)
 	race->c = c;
 	race->began_ms = check_now(c);
 	for (int i = 0; i < PARTITIONS * JOBS; i++) {
-		race->jobs[i] = (struct job){.race = race,
-			.bus = &race->bus[i % PARTITIONS],
-			.partition = (uint32_t)(i % PARTITIONS)};
+		race->jobs[i] = (struct job){
+			.race = race, .bus = &race->bus[i % PARTITIONS], .partition = (uint32_t)(i % PARTITIONS)};
 		later(race, 1, job_step, &race->jobs[i]);
 	}
 	for (int i = 0; i < PARTITIONS * USERS * DEVICES; i++) {
 		int p = i % PARTITIONS, u = i / PARTITIONS % USERS, d = i / PARTITIONS / USERS;
 		struct bus *bus = &race->bus[p];
-		snprintf(bus->users[u].name, sizeof bus->users[u].name, "%llx-race-%d-%d",
-			(unsigned long long)c->base, p, u);
+		snprintf(bus->users[u].name, sizeof bus->users[u].name, "%llx-race-%d-%d", (unsigned long long)c->base,
+			p, u);
 		race->sessions[i] = (struct session){.race = race,
 			.bus = bus,
 			.user = &bus->users[u],
@@ -538,8 +532,8 @@ static void race_with_amnesia(struct check *c)
 	set_up(&race, c);
 	imgo_loop_run(c->loop);
 	if (getenv("STORE_RACE_VERBOSE"))
-		printf("# %u reads, %u rebuilds, %u answers \"rebuilding\", %u unknown\n", race.reads,
-			race.rebuilds, race.rebuilding, race.timeouts);
+		printf("# %u reads, %u rebuilds, %u answers \"rebuilding\", %u unknown\n", race.reads, race.rebuilds,
+			race.rebuilding, race.timeouts);
 }
 
 const struct check_case store_cases_race[] = {

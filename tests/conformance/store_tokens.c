@@ -16,7 +16,9 @@ static void complete_all(struct check *c)
 
 static struct imgo_store_token make(struct check *c, unsigned n, const char *user, const char *device, uint64_t id)
 {
-	struct imgo_store_token token = {.user = check_user(c, user), .device = imgo_str(device), .id = check_id(c, id),
+	struct imgo_store_token token = {.user = check_user(c, user),
+		.device = imgo_str(device),
+		.id = check_id(c, id),
 		.expires_ms = check_now(c) + 3600 * 1000};
 	memset(token.hash, (int)n, sizeof token.hash);
 	memcpy(token.hash, &c->base, sizeof c->base);
@@ -25,8 +27,7 @@ static struct imgo_store_token make(struct check *c, unsigned n, const char *use
 
 static int put(struct check *c, struct imgo_store_token token)
 {
-	struct imgo_store_token_many call = {
-		.epoch = c->epoch, .partitions = PARTITIONS, .items = &token, .nitems = 1};
+	struct imgo_store_token_many call = {.epoch = c->epoch, .partitions = PARTITIONS, .items = &token, .nitems = 1};
 	return check_token_put(c, &call);
 }
 
@@ -43,7 +44,7 @@ static void compare(int err, void *user)
 	if (err || b->err)
 		return;
 	look->same = imgo_str_eq(a->user, b->user) && imgo_str_eq(a->device, b->device) && a->nrooms == b->nrooms &&
-		a->expires_ms == b->expires_ms && imgo_id_cmp(a->id, b->id) == 0;
+		     a->expires_ms == b->expires_ms && imgo_id_cmp(a->id, b->id) == 0;
 	for (size_t i = 0; i < a->nrooms; i++)
 		look->same = look->same && imgo_str_eq(a->rooms[i], b->rooms[i]);
 }
@@ -54,8 +55,7 @@ static int get(struct check *c, struct imgo_store_token token)
 	struct imgo_store_token item;
 	memset(&item, 0, sizeof item);
 	memcpy(item.hash, token.hash, sizeof item.hash);
-	struct imgo_store_token_many call = {
-		.epoch = c->epoch, .partitions = PARTITIONS, .items = &item, .nitems = 1};
+	struct imgo_store_token_many call = {.epoch = c->epoch, .partitions = PARTITIONS, .items = &item, .nitems = 1};
 	struct look look = {&token, &item, false};
 	int err = check_token_get(c, &call, compare, &look);
 	if (err || item.err)
@@ -87,8 +87,7 @@ void store_tokens(struct check *c)
 	CHECK_EQ(c, get(c, other), 0);
 
 	struct imgo_store_token items[3] = {other, token, newer};
-	struct imgo_store_token_many call = {
-		.epoch = c->epoch, .partitions = PARTITIONS, .items = items, .nitems = 3};
+	struct imgo_store_token_many call = {.epoch = c->epoch, .partitions = PARTITIONS, .items = items, .nitems = 3};
 	CHECK_EQ(c, check_token_get(c, &call, NULL, NULL), 0);
 	CHECK_EQ(c, items[0].err, 0);
 	CHECK_EQ(c, items[1].err, IMGO_ENOTFOUND);
@@ -110,7 +109,6 @@ void store_tokens_order(struct check *c)
 		CHECK_EQ(c, put(c, make(c, 10 + i, "u", device, 10 + i)), 0);
 	}
 	CHECK_EQ(c, get(c, b), IMGO_ENOTFOUND); /* the 17th device: the lowest id gives way */
-
 }
 
 void store_tokens_markers(struct check *c)

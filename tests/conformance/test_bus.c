@@ -76,8 +76,7 @@ static void kafka_recreate(const char *scope, void *user)
 	remake_topic(kafka->brokers, scope, BUS_PARTITIONS);
 }
 
-static int run_kafka(
-	const char *script, const char *dir, const char *only, const struct imgo_loop_options *loop)
+static int run_kafka(const char *script, const char *dir, const char *only, const struct imgo_loop_options *loop)
 {
 	struct kafka kafka = {.script = script, .dir = dir};
 	struct bus_backend backend = {.name = "kafka",

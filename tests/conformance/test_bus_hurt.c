@@ -31,8 +31,7 @@ static int open_bus(struct imgo_loop *loop, const char *scope, struct imgo_bus *
 	return imgo_bus_new_kafka(out, loop, &o, NULL);
 }
 
-static const struct bus_backend backend = {
-	.name = "kafka", .open = open_bus, .lasting = true, .slow_ms = 3000};
+static const struct bus_backend backend = {.name = "kafka", .open = open_bus, .lasting = true, .slow_ms = 3000};
 
 /* bus.c's handle begins with these two. */
 static struct imgo__kafka *inside(struct imgo_bus *bus)
@@ -78,8 +77,7 @@ static void fatal(struct kit *kit)
 	int last = -1;
 
 	put(kit, &many, r, 2000, text);
-	rd_kafka_test_fatal_error(
-		inside(kit->bus)->p.client->rk, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "test");
+	rd_kafka_test_fatal_error(inside(kit->bus)->p.client->rk, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "test");
 	await(kit, many.ended, 5);
 	check_int(kit, many.err, 0);
 	check(kit, kit_put(kit, IMGO_TOPIC_USERS, 2, "", "end", NULL) == 0);
@@ -91,8 +89,7 @@ static void fatal(struct kit *kit)
 		last = n > last ? n : last;
 	}
 	check_int(kit, last, 1999);
-	printf("fatal: %zu records for 2000, producer made anew: %d\n", a.n - 1,
-		inside(kit->bus)->p.recreated_ms != 0);
+	printf("fatal: %zu records for 2000, producer made anew: %d\n", a.n - 1, inside(kit->bus)->p.recreated_ms != 0);
 	check(kit, inside(kit->bus)->p.recreated_ms != 0);
 	kit_end(&a);
 }
@@ -110,8 +107,7 @@ static void hung(struct kit *kit, pid_t broker)
 	await(kit, many.ended, 3);
 	check(kit, many.took >= 800 && many.took < 2400);
 	for (size_t i = 0; i < 20; i++)
-		check(kit, i < 10 ? r[i].err == IMGO_ETIMEDOUT || r[i].err == IMGO_EUNAVAILABLE
-				  : r[i].err == IMGO_ELIMIT);
+		check(kit, i < 10 ? r[i].err == IMGO_ETIMEDOUT || r[i].err == IMGO_EUNAVAILABLE : r[i].err == IMGO_ELIMIT);
 	printf("hung: ended after %" PRIu64 " ms, first %s\n", many.took, imgo_err_name(r[0].err));
 	kit_sleep(kit, 1500);
 	check(kit, !imgo_bus_ready(kit->bus));
@@ -172,8 +168,7 @@ int main(int argc, char **argv)
 	if (argc < 2 || !number_in(argv[1], "kafka.port"))
 		return 2;
 	if (getenv("IMGO_TEST_LOG"))
-		imgo_log_new(&options.log, (enum imgo_log_level)atoi(getenv("IMGO_TEST_LOG")),
-			imgo_log_fd_sink, &fd);
+		imgo_log_new(&options.log, (enum imgo_log_level)atoi(getenv("IMGO_TEST_LOG")), imgo_log_fd_sink, &fd);
 	snprintf(brokers, sizeof brokers, "127.0.0.1:%ld", number_in(argv[1], "kafka.port"));
 	if (imgo_loop_new(&kit.loop, &options, NULL))
 		return 1;

@@ -39,8 +39,8 @@ static int cluster_open(struct imgo_loop *loop, struct imgo_registry **out, void
 		int err = imgo_registry_new_memory(&cluster->memory[cluster->n], loop, NULL);
 		router.listen = "127.0.0.1:0";
 		if (err == 0)
-			err = imgo_router_new(&cluster->routers[cluster->n], loop,
-				cluster->memory[cluster->n], &router, NULL);
+			err = imgo_router_new(
+				&cluster->routers[cluster->n], loop, cluster->memory[cluster->n], &router, NULL);
 		if (err)
 			return err;
 		snprintf(address, sizeof address, "%s127.0.0.1:%d", cluster->n ? "," : "",

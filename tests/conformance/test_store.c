@@ -8,15 +8,13 @@
 
 static char directory[64];
 
-static int open_memory(
-	struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_options *options, void *user)
+static int open_memory(struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_options *options, void *user)
 {
 	(void)user;
 	return imgo_store_new_memory(out, loop, options, NULL);
 }
 
-static int open_lmdb(
-	struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_options *options, void *user)
+static int open_lmdb(struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_options *options, void *user)
 {
 	struct imgo_store_lmdb_options lmdb = IMGO_STORE_LMDB_OPTIONS_INIT;
 	struct imgo_error error;
@@ -50,8 +48,7 @@ static void remove_directory(void)
 
 static int run_all(check_open_fn *open, void *user, const char *title, const char *only)
 {
-	return check_run(store_cases, open, user, title, only) +
-	       check_run(store_cases_time, open, user, title, only) +
+	return check_run(store_cases, open, user, title, only) + check_run(store_cases_time, open, user, title, only) +
 	       check_run(store_cases_race, open, user, title, only);
 }
 

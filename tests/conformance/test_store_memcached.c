@@ -22,8 +22,7 @@ struct setup {
 	unsigned threads, jobs_max;
 };
 
-static int open_store(
-	struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_options *options, void *user)
+static int open_store(struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_options *options, void *user)
 {
 	struct setup *s = user;
 	struct imgo_store_memcached_options memcached = IMGO_STORE_MEMCACHED_OPTIONS_INIT;
@@ -170,10 +169,8 @@ static void stopped_and_continued_under_load(struct check *c)
 			ones[i] = (struct one){&m, i};
 			m.items[i] = (struct imgo_store_read){
 				.user = imgo_str(names[i]), .messages_max = 10, .bytes_max = 1000};
-			m.calls[i] = (struct imgo_store_read_many){.epoch = c->epoch,
-				.partition = c->partition,
-				.items = &m.items[i],
-				.nitems = 1};
+			m.calls[i] = (struct imgo_store_read_many){
+				.epoch = c->epoch, .partition = c->partition, .items = &m.items[i], .nitems = 1};
 			if (round % 2 && i == 20)
 				kill(s->servers[0].pid, SIGSTOP);
 			CHECK_EQ(c, imgo_store_read_many(c->store, &m.calls[i], read_done, &ones[i]), 0);
@@ -282,8 +279,7 @@ static void damaged(struct check *c)
 	TRY(c, check_complete(c));
 	TRY(c, check_reads(c, "u", "", 0, "1"));
 
-	snprintf(command, sizeof command, "set m:%u:%u 0 0 7\r\ngarbage\r\n", (unsigned)c->epoch,
-		(unsigned)c->partition);
+	snprintf(command, sizeof command, "set m:%u:%u 0 0 7\r\ngarbage\r\n", (unsigned)c->epoch, (unsigned)c->partition);
 	CHECK(c, memcached_command(&s->servers[0], command, "STORED"));
 	CHECK_EQ(c, read_err(c, "u"), IMGO_EREBUILDING);
 	TRY(c, check_complete(c));
@@ -336,8 +332,7 @@ static void too_many_calls(struct check *c)
 	for (int i = 0; i < 64; i++) {
 		ones[i] = (struct one){&m, i};
 		m.items[i] = (struct imgo_store_read){.user = imgo_str("u"), .messages_max = 1};
-		m.calls[i] =
-			(struct imgo_store_read_many){.epoch = c->epoch, .items = &m.items[i], .nitems = 1};
+		m.calls[i] = (struct imgo_store_read_many){.epoch = c->epoch, .items = &m.items[i], .nitems = 1};
 		int err = imgo_store_read_many(c->store, &m.calls[i], read_done, &ones[i]);
 		CHECK(c, err == 0 || err == IMGO_ELIMIT);
 		refused += err != 0;

@@ -66,16 +66,14 @@ static struct fixture *get(void **state)
 static struct imgo__mc_view view_of(struct fixture *f, struct imgo__mc_conn *conn, uint64_t rebuild_token)
 {
 	struct imgo__mc_view view;
-	imgo__mc_view_init(
-		&view, conn, &f->mc, &f->arena, imgo__mc_now_ms() + 10000, EPOCH, PARTITION, rebuild_token);
+	imgo__mc_view_init(&view, conn, &f->mc, &f->arena, imgo__mc_now_ms() + 10000, EPOCH, PARTITION, rebuild_token);
 	return view;
 }
 
 static void step(struct fixture *f, enum imgo_marker_step which, uint64_t token)
 {
 	struct imgo__mc_view view = view_of(f, f->others, 0);
-	struct imgo_store_marker call = {
-		.epoch = EPOCH, .partition = PARTITION, .step = which, .token = token};
+	struct imgo_store_marker call = {.epoch = EPOCH, .partition = PARTITION, .step = which, .token = token};
 	assert_int_equal(imgo__mc_marker_step(&view, &call), 0);
 }
 
@@ -95,15 +93,10 @@ static void amnesia(struct fixture *f, uint64_t token)
 static int append_as(struct fixture *f, struct imgo__mc_conn *conn, uint64_t id, uint64_t rebuild_token)
 {
 	struct imgo__mc_view view = view_of(f, conn, rebuild_token);
-	struct imgo_store_body body = {
-		.id = {EPOCH, id}, .msgid.b = {(uint8_t)id}, .at_ms = imgo_loop_wall_ms(f->mc.loop)};
+	struct imgo_store_body body = {.id = {EPOCH, id}, .msgid.b = {(uint8_t)id}, .at_ms = imgo_loop_wall_ms(f->mc.loop)};
 	struct imgo_store_append item = {.user = imgo_str("u"), .body = &body};
-	struct imgo_store_append_many call = {.epoch = EPOCH,
-		.partition = PARTITION,
-		.bodies = &body,
-		.nbodies = 1,
-		.items = &item,
-		.nitems = 1};
+	struct imgo_store_append_many call = {
+		.epoch = EPOCH, .partition = PARTITION, .bodies = &body, .nbodies = 1, .items = &item, .nitems = 1};
 	return imgo__mc_append(&view, &call);
 }
 
@@ -154,8 +147,7 @@ static void forgotten_before_the_swap(void **state)
 	imgo__mc_key_log(&key, PARTITION, imgo_str("u"));
 	assert_int_equal(imgo__mc_get_checked(&view, &key, 1, &value), 0);
 	assert_true(value.found);
-	assert_int_equal(
-		imgo__mc_edit(&edit, &view, imgo_str("u"), value, forget_and_append, f), IMGO_EREBUILDING);
+	assert_int_equal(imgo__mc_edit(&edit, &view, imgo_str("u"), value, forget_and_append, f), IMGO_EREBUILDING);
 	imgo__userlog_fini(&edit.log);
 	struct imgo__mc_view again = view_of(f, f->others, 0);
 	assert_int_equal(imgo__mc_get_checked(&again, &key, 1, &value), 0);

@@ -20,8 +20,7 @@ enum { SLOW_MS = 2000, UNIQUE = 4 /* of the user's record, both times */ };
 
 static struct memcached_server server;
 
-static int open_store(
-	struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_options *options, void *user)
+static int open_store(struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_options *options, void *user)
 {
 	struct imgo_store_memcached_options memcached = IMGO_STORE_MEMCACHED_OPTIONS_INIT;
 	memcached.servers = user;
@@ -77,8 +76,7 @@ static void stale(struct check *c)
 
 	memcached_kill(&server);
 	CHECK(c, memcached_start(&server));
-	struct imgo_store_marker m = {
-		.epoch = c->epoch, .partition = c->partition, .step = IMGO_MARKER_BEGIN, .token = 5};
+	struct imgo_store_marker m = {.epoch = c->epoch, .partition = c->partition, .step = IMGO_MARKER_BEGIN, .token = 5};
 	int err = -1;
 	for (int i = 0; i < 40 && err; i++) {
 		err = check_marker(c, &m);

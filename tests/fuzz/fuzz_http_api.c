@@ -23,8 +23,7 @@ static void check_user(struct imgo_str user, const json_t *item)
 	uint64_t number;
 	char text[32];
 
-	CHECK(digits(user) && *user.p != '0' && imgo__http_positive(user, NULL, &number) &&
-		number <= INT64_MAX);
+	CHECK(digits(user) && *user.p != '0' && imgo__http_positive(user, NULL, &number) && number <= INT64_MAX);
 	snprintf(text, sizeof text, "%llu", (unsigned long long)number);
 	CHECK(imgo_str_eq(user, imgo_str(text)));
 	if (json_is_integer(item))

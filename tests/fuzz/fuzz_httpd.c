@@ -38,8 +38,8 @@ static bool path_ends(const struct imgo__http_request *head, char c)
 	return head->path.p[head->path.len - 1] == c;
 }
 
-static bool on_head(struct imgo__httpd_request *request, const struct imgo__http_request *head,
-	unsigned listener, void *user)
+static bool on_head(
+	struct imgo__httpd_request *request, const struct imgo__http_request *head, unsigned listener, void *user)
 {
 	(void)listener, (void)user;
 	CHECK(head->content_length <= 300);
@@ -49,8 +49,8 @@ static bool on_head(struct imgo__httpd_request *request, const struct imgo__http
 	return false;
 }
 
-static void on_handle(struct imgo__httpd_request *request, const struct imgo__http_request *head,
-	struct imgo_str body, unsigned listener, void *user)
+static void on_handle(struct imgo__httpd_request *request, const struct imgo__http_request *head, struct imgo_str body,
+	unsigned listener, void *user)
 {
 	char text[160];
 
@@ -149,8 +149,7 @@ static void well_formed(const struct imgo__buf *out)
 		CHECK(head > 0 && (interim || r.has_content_length));
 		/* what HEAD is told has no body; then the next answer begins at once */
 		if (out->len - at - (size_t)head >= r.content_length &&
-			!(out->len - at - (size_t)head >= 5 &&
-				memcmp(out->data + at + head, "HTTP/", 5) == 0))
+			!(out->len - at - (size_t)head >= 5 && memcmp(out->data + at + head, "HTTP/", 5) == 0))
 			head += (ssize_t)r.content_length;
 		at += (size_t)head;
 	}
@@ -169,11 +168,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	well_formed(&first);
 	for (size_t i = 0; i < (size < 200 ? 3 : 2); i++) {
 		next = converse(data, size, pieces[i]);
-		if (getenv("FUZZ_SHOW") &&
-			(next.len != first.len || memcmp(next.data, first.data, first.len)))
+		if (getenv("FUZZ_SHOW") && (next.len != first.len || memcmp(next.data, first.data, first.len)))
 			fprintf(stderr, "IN %.*s\n---- piece %zu\n%.*s\n---- first\n%.*s\n", (int)size,
-				(const char *)data, pieces[i], (int)next.len, (const char *)next.data,
-				(int)first.len, (const char *)first.data);
+				(const char *)data, pieces[i], (int)next.len, (const char *)next.data, (int)first.len,
+				(const char *)first.data);
 		CHECK(next.len == first.len && memcmp(next.data, first.data, first.len) == 0);
 		imgo__buf_free(&next);
 	}

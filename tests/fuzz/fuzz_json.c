@@ -22,8 +22,7 @@ static void compare_strings(struct imgo_str text, const json_t *theirs)
 
 	CHECK(imgo__json_compact(&compact, text) == 0 && compact.len >= 2);
 	CHECK(imgo__json_unquote(&meaning, imgo_strn(compact.data + 1, compact.len - 2)) == 0);
-	CHECK(imgo_str_eq(
-		text_of(&meaning), imgo_strn(json_string_value(theirs), json_string_length(theirs))));
+	CHECK(imgo_str_eq(text_of(&meaning), imgo_strn(json_string_value(theirs), json_string_length(theirs))));
 	imgo__buf_free(&compact);
 	imgo__buf_free(&meaning);
 }
@@ -54,8 +53,7 @@ static void check_compact(struct imgo_str text)
 
 	CHECK(imgo__json_compact(&once, text) == 0 && once.len <= text.len);
 	CHECK(imgo__json_valid(text_of(&once), IMGO__JSON_DEPTH_MAX) && !memchr(once.data, '\n', once.len));
-	CHECK(imgo__json_compact(&twice, text_of(&once)) == 0 &&
-		imgo_str_eq(text_of(&once), text_of(&twice)));
+	CHECK(imgo__json_compact(&twice, text_of(&once)) == 0 && imgo_str_eq(text_of(&once), text_of(&twice)));
 	imgo__buf_free(&once);
 	imgo__buf_free(&twice);
 }
@@ -68,8 +66,7 @@ static void check_quote(struct imgo_str bytes)
 	CHECK(imgo__json_unquote(&back, imgo_strn(quoted.data + 1, quoted.len - 2)) == 0);
 	CHECK(imgo_str_eq(bytes, text_of(&back)) == imgo__utf8_valid(bytes.p, bytes.len));
 	quoted.len = 0;
-	CHECK(imgo__json_embed(&quoted, bytes) == 0 &&
-		imgo__json_valid(text_of(&quoted), IMGO__JSON_DEPTH_MAX));
+	CHECK(imgo__json_embed(&quoted, bytes) == 0 && imgo__json_valid(text_of(&quoted), IMGO__JSON_DEPTH_MAX));
 	imgo__buf_free(&quoted);
 	imgo__buf_free(&back);
 }

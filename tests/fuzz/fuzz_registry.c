@@ -14,27 +14,27 @@ static const uint32_t index_of[ASKED] = {0, 1, 2};
 static uint32_t all[IMGO__REGW_ITEMS_MAX];
 
 /* What was written of what was read must read, and be written, as the same. */
-#define ROUND_TRIP(kind, type, valid)                                                                        \
-	static void request_##kind(struct imgo__mp *mp, struct imgo__arena *arena)                           \
-	{                                                                                                    \
-		struct imgo__buf first = {0}, second = {0};                                                  \
-		struct imgo__mpw w;                                                                          \
-		type *items;                                                                                 \
-		size_t n, m;                                                                                 \
-		if (imgo__regw_read_##kind(mp, arena, &items, &n) < 0)                                       \
-			return;                                                                              \
-		CHECK(n > 0 && n <= IMGO__REGW_ITEMS_MAX);                                                   \
-		for (size_t i = 0; i < n; i++)                                                               \
-			CHECK(valid);                                                                        \
-		imgo__mpw_init(&w, &first);                                                                  \
-		imgo__regw_##kind(&w, items, all, n);                                                        \
-		imgo__mp_init(mp, first.data, first.len);                                                    \
-		CHECK(imgo__regw_read_##kind(mp, arena, &items, &m) == 0 && m == n);                         \
-		imgo__mpw_init(&w, &second);                                                                 \
-		imgo__regw_##kind(&w, items, all, n);                                                        \
-		CHECK(first.len == second.len && memcmp(first.data, second.data, first.len) == 0);           \
-		imgo__buf_free(&first);                                                                      \
-		imgo__buf_free(&second);                                                                     \
+#define ROUND_TRIP(kind, type, valid) \
+	static void request_##kind(struct imgo__mp *mp, struct imgo__arena *arena) \
+	{ \
+		struct imgo__buf first = {0}, second = {0}; \
+		struct imgo__mpw w; \
+		type *items; \
+		size_t n, m; \
+		if (imgo__regw_read_##kind(mp, arena, &items, &n) < 0) \
+			return; \
+		CHECK(n > 0 && n <= IMGO__REGW_ITEMS_MAX); \
+		for (size_t i = 0; i < n; i++) \
+			CHECK(valid); \
+		imgo__mpw_init(&w, &first); \
+		imgo__regw_##kind(&w, items, all, n); \
+		imgo__mp_init(mp, first.data, first.len); \
+		CHECK(imgo__regw_read_##kind(mp, arena, &items, &m) == 0 && m == n); \
+		imgo__mpw_init(&w, &second); \
+		imgo__regw_##kind(&w, items, all, n); \
+		CHECK(first.len == second.len && memcmp(first.data, second.data, first.len) == 0); \
+		imgo__buf_free(&first); \
+		imgo__buf_free(&second); \
 	}
 
 ROUND_TRIP(put, struct imgo_registry_put, imgo__registry_valid_put(&items[i]))

@@ -17,10 +17,8 @@ static struct imgo_loop *loop;
 static struct imgo_registry *registry;
 static int port;
 
-static const uint8_t hello[] =
-	"\0\0\0\x0e\x94\x00\x01\xa5hello\x93\x01\xc0\xa1x"; /* [0, 1, "hello", [1, nil, "x"]] */
-static const uint8_t comets[] =
-	"\0\0\0\x14\x94\x00\x07\xafregistry.comets\x92\x01\xc0"; /* prefix patched below */
+static const uint8_t hello[] = "\0\0\0\x0e\x94\x00\x01\xa5hello\x93\x01\xc0\xa1x"; /* [0, 1, "hello", [1, nil, "x"]] */
+static const uint8_t comets[] = "\0\0\0\x14\x94\x00\x07\xafregistry.comets\x92\x01\xc0"; /* prefix patched below */
 
 static void start(void)
 {

@@ -40,8 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t n = 0; n < size; n++) {
 		uint8_t *copy = copy_of(data, n);
 		ssize_t got = imgo__rpc_frame(copy, n, MESSAGE_MAX, &part, &need);
-		CHECK(got == 0 ? need > n && need <= 4 + MESSAGE_MAX && (want <= 0 || n < (size_t)want)
-			       : got == want);
+		CHECK(got == 0 ? need > n && need <= 4 + MESSAGE_MAX && (want <= 0 || n < (size_t)want) : got == want);
 		free(copy);
 	}
 	if (want > 0) {

@@ -71,8 +71,7 @@ static void body_record(uint8_t *p, size_t len)
 	struct imgo_store_message message;
 	if (len >= IMGO__BODY_HEAD_LEN) {
 		uint32_t crc = imgo__crc32c(0, p, CRC_AT);
-		imgo__put32(
-			p + CRC_AT, imgo__crc32c(crc, p + IMGO__BODY_HEAD_LEN, len - IMGO__BODY_HEAD_LEN));
+		imgo__put32(p + CRC_AT, imgo__crc32c(crc, p + IMGO__BODY_HEAD_LEN, len - IMGO__BODY_HEAD_LEN));
 	}
 	if (imgo__body_decode(&message, &item, p, len) == 0)
 		CHECK(message.data.len == len - IMGO__BODY_HEAD_LEN);

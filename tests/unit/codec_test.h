@@ -10,9 +10,9 @@
 
 /* A string literal as bytes, inner NULs included. */
 #define BYTES(literal) imgo_strn("" literal, sizeof(literal) - 1)
-#define BYTES_INIT(literal)                                                                                  \
-	{                                                                                                    \
-		"" literal, sizeof(literal) - 1                                                              \
+#define BYTES_INIT(literal) \
+	{ \
+		"" literal, sizeof(literal) - 1 \
 	}
 
 /* A copy in memory of exactly that size, so that ASan and valgrind see any read behind its end. Free it. */
@@ -52,10 +52,10 @@ static inline size_t unhex(const char *hex, uint8_t *out)
 	return n;
 }
 
-#define assert_bytes(actual, actual_len, expected, expected_len)                                             \
-	do {                                                                                                 \
-		assert_int_equal(actual_len, expected_len);                                                  \
-		assert_memory_equal(actual, expected, expected_len);                                         \
+#define assert_bytes(actual, actual_len, expected, expected_len) \
+	do { \
+		assert_int_equal(actual_len, expected_len); \
+		assert_memory_equal(actual, expected, expected_len); \
 	} while (0)
 
 #define assert_str(actual, literal) assert_bytes((actual).p, (actual).len, "" literal, sizeof(literal) - 1)

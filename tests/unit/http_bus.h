@@ -66,8 +66,8 @@ __attribute__((unused)) static void rig_bus_note(struct rig_bus *bus, const stru
 	free(e);
 }
 
-__attribute__((unused)) static int rig_bus_produce(void *impl, enum imgo_topic topic,
-	struct imgo_bus_record *records, size_t n, imgo_bus_produce_cb *cb, void *user)
+__attribute__((unused)) static int rig_bus_produce(void *impl, enum imgo_topic topic, struct imgo_bus_record *records,
+	size_t n, imgo_bus_produce_cb *cb, void *user)
 {
 	struct rig_bus *bus = impl;
 	struct rig_produce *p = malloc(sizeof *p);
@@ -133,11 +133,11 @@ __attribute__((unused)) static void rig_bus_unsubscribe(void *consumer)
 	(void)consumer;
 }
 
-__attribute__((unused)) static int rig_bus_fetch(void *consumer, uint32_t partition, uint64_t from,
-	size_t records_max, size_t bytes_max, unsigned wait_ms, imgo_bus_fetch_cb *cb, void *user)
+__attribute__((unused)) static int rig_bus_fetch(void *consumer, uint32_t partition, uint64_t from, size_t records_max,
+	size_t bytes_max, unsigned wait_ms, imgo_bus_fetch_cb *cb, void *user)
 {
-	(void)consumer, (void)partition, (void)from, (void)records_max, (void)bytes_max, (void)wait_ms,
-		(void)cb, (void)user;
+	(void)consumer, (void)partition, (void)from, (void)records_max, (void)bytes_max, (void)wait_ms, (void)cb,
+		(void)user;
 	return IMGO_ENOTSUP;
 }
 
@@ -151,15 +151,15 @@ __attribute__((unused)) static void rig_bus_released(void *consumer, uint32_t pa
 	(void)consumer, (void)partition;
 }
 
-__attribute__((unused)) static int rig_bus_query(void *impl, enum imgo_topic topic, uint32_t partition,
-	uint64_t since_ms, imgo_bus_query_cb *cb, void *user)
+__attribute__((unused)) static int rig_bus_query(
+	void *impl, enum imgo_topic topic, uint32_t partition, uint64_t since_ms, imgo_bus_query_cb *cb, void *user)
 {
 	(void)impl, (void)topic, (void)partition, (void)since_ms, (void)cb, (void)user;
 	return IMGO_ENOTSUP;
 }
 
-__attribute__((unused)) static const struct imgo_bus_ops rig_bus_ops = {sizeof(struct imgo_bus_ops),
-	rig_bus_free, rig_bus_epoch, rig_bus_partitions, rig_bus_ready, rig_bus_produce, rig_bus_subscribe,
-	rig_bus_unsubscribe, rig_bus_fetch, rig_bus_done, rig_bus_released, rig_bus_query};
+__attribute__((unused)) static const struct imgo_bus_ops rig_bus_ops = {sizeof(struct imgo_bus_ops), rig_bus_free,
+	rig_bus_epoch, rig_bus_partitions, rig_bus_ready, rig_bus_produce, rig_bus_subscribe, rig_bus_unsubscribe,
+	rig_bus_fetch, rig_bus_done, rig_bus_released, rig_bus_query};
 
 #endif

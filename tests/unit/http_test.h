@@ -223,8 +223,7 @@ __attribute__((unused)) static bool client_next(struct client *c, struct respons
 	for (;;) {
 		if (client_has(c) < 4096)
 			client_take(c);
-		head = imgo__http_decode_response(
-			client_has(c) ? c->in.data + c->at : NULL, client_has(c), 8192, &r);
+		head = imgo__http_decode_response(client_has(c) ? c->in.data + c->at : NULL, client_has(c), 8192, &r);
 		assert_true(head >= 0);
 		len = to_head ? 0 : r.content_length;
 		if (head > 0 && client_has(c) >= (size_t)head + len)
@@ -270,8 +269,8 @@ __attribute__((unused)) static struct response call_on(
 	struct response r = {0};
 	struct imgo__buf text = {0};
 
-	assert_int_equal(imgo__buf_printf(&text, "%s %s HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n%s\r\n",
-				 method, target, body.len, headers ? headers : ""),
+	assert_int_equal(imgo__buf_printf(&text, "%s %s HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n%s\r\n", method,
+				 target, body.len, headers ? headers : ""),
 		0);
 	assert_int_equal(imgo__buf_str(&text, body), 0);
 	client_send(&c, text.data, text.len);

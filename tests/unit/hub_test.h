@@ -74,8 +74,7 @@ __attribute__((unused)) static void rig_grant(struct rig *rig, struct imgo_conn 
 	assert_int_equal(imgo_hub_auth_finish(rig->hub, conn, &grant), 0);
 }
 
-static void rig_on_auth(
-	struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_auth *auth, void *user)
+static void rig_on_auth(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_auth *auth, void *user)
 {
 	struct rig *rig = user;
 
@@ -98,8 +97,7 @@ static void rig_on_auth(
 		assert_int_equal(imgo_hub_auth_refuse(hub, conn, IMGO_CLOSE_DENIED), 0);
 }
 
-static bool rig_on_packet(
-	struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_packet *packet, void *user)
+static bool rig_on_packet(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_packet *packet, void *user)
 {
 	struct rig *rig = user;
 
@@ -127,8 +125,8 @@ static void rig_on_rooms(struct imgo_hub *hub, struct imgo_conn conn, void *user
 		rig->hook_rooms(rig, conn);
 }
 
-static void rig_on_close(struct imgo_hub *hub, struct imgo_conn conn, void *data,
-	const struct imgo_hub_closed *closed, void *user)
+static void rig_on_close(
+	struct imgo_hub *hub, struct imgo_conn conn, void *data, const struct imgo_hub_closed *closed, void *user)
 {
 	struct rig *rig = user;
 
@@ -153,8 +151,8 @@ static void rig_on_drain(struct imgo_hub *hub, struct imgo_conn conn, void *user
 
 __attribute__((unused)) static void rig_new(struct rig *rig, const struct imgo_hub_options *options)
 {
-	static const struct imgo_hub_ops ops = {sizeof ops, rig_on_auth, rig_on_packet, rig_on_room,
-		rig_on_rooms, rig_on_close, rig_on_drain};
+	static const struct imgo_hub_ops ops = {
+		sizeof ops, rig_on_auth, rig_on_packet, rig_on_room, rig_on_rooms, rig_on_close, rig_on_drain};
 	struct imgo_loop_options lo = IMGO_LOOP_OPTIONS_INIT;
 	struct imgo_error error;
 
@@ -192,14 +190,14 @@ static inline void rig_turn(struct rig *rig)
 	imgo_loop_process(rig->loop);
 }
 
-#define rig_until(rig, condition)                                                                            \
-	do {                                                                                                 \
-		uint64_t rig_end = rig_ms() + 5000;                                                          \
-		while (!(condition)) {                                                                       \
-			rig_turn(rig);                                                                       \
-			if (rig_ms() > rig_end)                                                              \
-				fail_msg("never: %s", #condition);                                           \
-		}                                                                                            \
+#define rig_until(rig, condition) \
+	do { \
+		uint64_t rig_end = rig_ms() + 5000; \
+		while (!(condition)) { \
+			rig_turn(rig); \
+			if (rig_ms() > rig_end) \
+				fail_msg("never: %s", #condition); \
+		} \
 	} while (0)
 
 static inline void rig_for(struct rig *rig, uint64_t ms)
@@ -217,9 +215,8 @@ static inline int64_t rig_stat(struct rig *rig, const char *name)
 
 static inline int client(int port)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET,
-		.sin_port = htons((uint16_t)port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in in = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
@@ -243,8 +240,7 @@ static inline void get(struct rig *rig, int fd, void *p, size_t len)
 		if (n > 0)
 			have += (size_t)n;
 		else if (n == 0 || (errno != EAGAIN && errno != EINTR))
-			fail_msg(
-				"closed after %zu of %zu bytes (%s)", have, len, n ? strerror(errno) : "FIN");
+			fail_msg("closed after %zu of %zu bytes (%s)", have, len, n ? strerror(errno) : "FIN");
 		else
 			rig_turn(rig);
 		if (rig_ms() > end)
@@ -328,8 +324,7 @@ static inline void put_packet(int fd, uint16_t ver, int32_t op, int32_t seq, con
 	put(fd, b, packet_bytes(b, ver, op, seq, body));
 }
 
-static inline void expect_packet(
-	struct rig *rig, int fd, uint16_t ver, int32_t op, int32_t seq, const char *body)
+static inline void expect_packet(struct rig *rig, int fd, uint16_t ver, int32_t op, int32_t seq, const char *body)
 {
 	uint8_t b[8192];
 
@@ -350,9 +345,8 @@ static inline int login(struct rig *rig, const char *token)
 static const char upgrade_request[] = "GET /sub?x=1 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n"
 				      "Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n"
 				      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-static const char upgrade_answer[] =
-	"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-	"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+static const char upgrade_answer[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+				     "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 static inline size_t frame_bytes(uint8_t *out, uint8_t op, bool fin, const void *payload, size_t len)
 {

@@ -30,20 +30,16 @@ static const char *const modes[] = {"memory", "lmdb", "memcached", NULL};
 static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("comet.id", UINT, struct sample, id, "1", 1, 4294967295, "Number of this comet.")},
 	{IMGO_PROPERTY("comet.name", STRING, struct sample, name, NULL, 0, 8, "Its name.")},
-	{IMGO_PROPERTY("comet.addr", STRING, struct sample, addr, ":8080", 0, 0, "Where."),
-		.check = must_have_colon},
-	{IMGO_PROPERTY("comet.secret", STRING, struct sample, secret, NULL, 0, 0, "Key."),
-		.flags = IMGO_PROPERTY_SECRET},
+	{IMGO_PROPERTY("comet.addr", STRING, struct sample, addr, ":8080", 0, 0, "Where."), .check = must_have_colon},
+	{IMGO_PROPERTY("comet.secret", STRING, struct sample, secret, NULL, 0, 0, "Key."), .flags = IMGO_PROPERTY_SECRET},
 	{IMGO_PROPERTY("comet.tls-enable", BOOL, struct sample, enable, "no", 0, 0, "Whether.")},
 	{IMGO_PROPERTY("hub.small", INT, struct sample, small, "-3", 0, 0, "Any.")},
 	{IMGO_PROPERTY("hub.number", INT, struct sample, number, "0", -10, 10, "Bound.")},
 	{IMGO_PROPERTY("hub.port", UINT, struct sample, port, "0", 0, 0, "Port.")},
 	{IMGO_PROPERTY("hub.timeout-ms", DURATION, struct sample, timeout_ms, "10s", 1, 3600000, "Limit.")},
 	{IMGO_PROPERTY("hub.cache-bytes", SIZE, struct sample, cache_bytes, "64k", 0, 0, "Cache.")},
-	{IMGO_PROPERTY("store.mode", ENUM, struct sample, mode, "lmdb", 0, 0, "Kind | sort."),
-		.values = modes},
-	{IMGO_PROPERTY("bus.brokers", LIST, struct sample, brokers, "a:1", 1, 3, "Where."),
-		.check = must_have_colon},
+	{IMGO_PROPERTY("store.mode", ENUM, struct sample, mode, "lmdb", 0, 0, "Kind | sort."), .values = modes},
+	{IMGO_PROPERTY("bus.brokers", LIST, struct sample, brokers, "a:1", 1, 3, "Where."), .check = must_have_colon},
 	{IMGO_PROPERTY("bus.empty", LIST, struct sample, empty, NULL, 0, 0, "Nothing.")},
 	{0},
 };
@@ -67,8 +63,8 @@ static int parse(int argc, const char *const *argv)
 	return imgo_config_parse(&config, &options, &set, 1, argc, (char *const *)argv, &error);
 }
 
-#define PARSE(...)                                                                                           \
-	parse(sizeof((const char *const[]){"imgo-test", __VA_ARGS__}) / sizeof(char *),                      \
+#define PARSE(...) \
+	parse(sizeof((const char *const[]){"imgo-test", __VA_ARGS__}) / sizeof(char *), \
 		(const char *const[]){"imgo-test", __VA_ARGS__})
 
 static void write_file_n(const char *text, size_t len)
@@ -127,9 +123,8 @@ static void defaults(void **state)
 static void flags(void **state)
 {
 	(void)state;
-	assert_int_equal(
-		PARSE("--comet.id=7", "--comet.name", "abc", "--comet.tls-enable", "--hub.timeout-ms=2m",
-			"--bus.brokers", " b:1 ,, c:2,", "--store.mode=MEMCACHED", "--hub.number=-10"),
+	assert_int_equal(PARSE("--comet.id=7", "--comet.name", "abc", "--comet.tls-enable", "--hub.timeout-ms=2m",
+				 "--bus.brokers", " b:1 ,, c:2,", "--store.mode=MEMCACHED", "--hub.number=-10"),
 		0);
 	assert_int_equal(sample.id, 7);
 	assert_string_equal(sample.name, "abc");
@@ -207,10 +202,8 @@ static void bad_flags(void **state)
 		{"--comet.id=0x10", "comet.id = \"0x10\" (--comet.id): must be a whole number"},
 		{"--comet.id=0", "comet.id = \"0\" (--comet.id): must be from 1 to 4294967295"},
 		{"--comet.id=-1", "comet.id = \"-1\" (--comet.id): must be from 1 to 4294967295"},
-		{"--comet.id=4294967296",
-			"comet.id = \"4294967296\" (--comet.id): must be from 1 to 4294967295"},
-		{"--comet.id=99999999999999999999",
-			"comet.id = \"99999999999999999999\" (--comet.id): is too large"},
+		{"--comet.id=4294967296", "comet.id = \"4294967296\" (--comet.id): must be from 1 to 4294967295"},
+		{"--comet.id=99999999999999999999", "comet.id = \"99999999999999999999\" (--comet.id): is too large"},
 		{"--hub.small=128", "hub.small = \"128\" (--hub.small): must be from -128 to 127"},
 		{"--hub.number=11", "hub.number = \"11\" (--hub.number): must be from -10 to 10"},
 		{"--hub.port=65536", "hub.port = \"65536\" (--hub.port): must be from 0 to 65535"},
@@ -223,15 +216,11 @@ static void bad_flags(void **state)
 			"hub.timeout-ms = \"200000000000000d\" (--hub.timeout-ms): is too large"},
 		{"--hub.cache-bytes=1.5m",
 			"hub.cache-bytes = \"1.5m\" (--hub.cache-bytes): has an unknown unit: use k, m or g"},
-		{"--comet.tls-enable=maybe",
-			"comet.tls-enable = \"maybe\" (--comet.tls-enable): must be true or false"},
-		{"--store.mode=x",
-			"store.mode = \"x\" (--store.mode): must be one of memory, lmdb, memcached"},
-		{"--comet.name=123456789",
-			"comet.name = \"123456789\" (--comet.name): must have from 0 to 8 bytes"},
+		{"--comet.tls-enable=maybe", "comet.tls-enable = \"maybe\" (--comet.tls-enable): must be true or false"},
+		{"--store.mode=x", "store.mode = \"x\" (--store.mode): must be one of memory, lmdb, memcached"},
+		{"--comet.name=123456789", "comet.name = \"123456789\" (--comet.name): must have from 0 to 8 bytes"},
 		{"--comet.addr=x", "comet.addr = \"x\" (--comet.addr): must be host:port"},
-		{"--bus.brokers=a:1,b",
-			"bus.brokers = \"a:1,b\" (--bus.brokers): its item 2 must be host:port"},
+		{"--bus.brokers=a:1,b", "bus.brokers = \"a:1,b\" (--bus.brokers): its item 2 must be host:port"},
 		{"--bus.brokers=,", "bus.brokers = \",\" (--bus.brokers): must have from 1 to 3 items"},
 		{"--bus.brokers=a:1,b:1,c:1,d:1",
 			"bus.brokers = \"a:1,b:1,c:1,d:1\" (--bus.brokers): must have from 1 to 3 items"},
@@ -300,8 +289,7 @@ static void verbs(void **state)
 	assert_string_equal(imgo_config_text(config, imgo_config_verb(config)), "imgo-test 0.1.0\n");
 	assert_int_equal(PARSE("--check-config", "--comet.id=x"), IMGO_EINVAL);
 	assert_int_equal(PARSE("--check-config"), 0);
-	assert_string_equal(
-		imgo_config_text(config, imgo_config_verb(config)), "The configuration is right.\n");
+	assert_string_equal(imgo_config_text(config, imgo_config_verb(config)), "The configuration is right.\n");
 	assert_int_equal(PARSE("--manual"), 0);
 	text = imgo_config_text(config, imgo_config_verb(config));
 	assert_non_null(strstr(text, "| `store.mode` | memory\\|lmdb\\|memcached | `lmdb` |"));
@@ -314,8 +302,8 @@ static void a_dump_reads_back(void **state)
 {
 	const char *text;
 	(void)state;
-	assert_int_equal(PARSE("--dump-config", "--comet.id=9", "--comet.secret=hush",
-				 "--bus.brokers=a:1,b:2,c:3", "--comet.tls-enable"),
+	assert_int_equal(PARSE("--dump-config", "--comet.id=9", "--comet.secret=hush", "--bus.brokers=a:1,b:2,c:3",
+				 "--comet.tls-enable"),
 		0);
 	text = imgo_config_text(config, imgo_config_verb(config));
 	assert_null(strstr(text, "hush"));

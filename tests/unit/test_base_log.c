@@ -50,10 +50,10 @@ static void levels(void **state)
 	assert_int_equal(imgo_log_new(&log, IMGO_LOG_WARN, keep, NULL), IMGO_ENOMEM);
 }
 
-#define CHECK(expect, ...)                                                                                   \
-	do {                                                                                                 \
-		imgo_log_event(log, IMGO_LOG_INFO, "m", "e", __VA_ARGS__);                                   \
-		assert_string_equal(fields, expect);                                                         \
+#define CHECK(expect, ...) \
+	do { \
+		imgo_log_event(log, IMGO_LOG_INFO, "m", "e", __VA_ARGS__); \
+		assert_string_equal(fields, expect); \
 	} while (0)
 
 static void formats(void **state)
@@ -63,8 +63,8 @@ static void formats(void **state)
 	char buf[64];
 	(void)state;
 	CHECK("a=1 b=-2 c=4294967295 d=ff", "a=%d b=%i c=%u d=%x", 1, -2, UINT_MAX, 255);
-	CHECK("a=1 b=18446744073709551615 c=-5 d=7 e=9", "a=%ld b=%llu c=%lld d=%zu e=%hhd", 1L, ULLONG_MAX,
-		-5LL, (size_t)7, (signed char)9);
+	CHECK("a=1 b=18446744073709551615 c=-5 d=7 e=9", "a=%ld b=%llu c=%lld d=%zu e=%hhd", 1L, ULLONG_MAX, -5LL,
+		(size_t)7, (signed char)9);
 	CHECK("a=1.50 b=2.5", "a=%.2f b=%Lg", 1.5, 2.5L);
 	CHECK("a=007 b=  7 c=7   d=+1", "a=%03d b=%3d c=%-4dd=%+d", 7, 7, 7, 1);
 	CHECK("a=  7 b=0.333", "a=%*d b=%.*f", 3, 7, 3, 1 / 3.0);

@@ -48,8 +48,7 @@ static void each_is_sorted(void **state)
 	for (int i = 0; i < 26; i++) {
 		char name[] = "imgo_x";
 		name[5] = (char)('a' + i * 7 % 26);
-		imgo_stat_set((name[5] % 2 ? imgo_stats_counter : imgo_stats_gauge)(stats, name, "help"),
-			name[5] - 'a');
+		imgo_stat_set((name[5] % 2 ? imgo_stats_counter : imgo_stats_gauge)(stats, name, "help"), name[5] - 'a');
 	}
 	imgo_stats_each(stats, check_sorted, last);
 	assert_string_equal(last, "imgo_z");

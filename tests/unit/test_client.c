@@ -81,8 +81,7 @@ static void begin(struct seen *seen)
 {
 	struct imgo_error error = {0};
 
-	assert_int_equal(
-		imgo_client_new(&seen->client, seen->rig.loop, &client_ops, seen, &seen->options, &error), 0);
+	assert_int_equal(imgo_client_new(&seen->client, seen->rig.loop, &client_ops, seen, &seen->options, &error), 0);
 	assert_int_equal(seen->opens + seen->closes, 0);
 }
 
@@ -579,8 +578,7 @@ static void fake_new(struct fake *fake, struct seen *seen)
 
 static void fake_accept(struct fake *fake, struct seen *seen)
 {
-	rig_until(&seen->rig,
-		(fake->fd = accept4(fake->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0);
+	rig_until(&seen->rig, (fake->fd = accept4(fake->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0);
 }
 
 /* Takes the login, and answers it byte by byte. */
@@ -650,8 +648,7 @@ static void test_garbage_tcp(void **state)
 		{"00000010 0011 0001 00000005 00000000", false, IMGO_EPROTO},
 		{"0000000f 0010 0001 00000005 00000000", false, IMGO_EPROTO},
 		{"7fffffff 0010 0001 00000005 00000000", false, IMGO_ELIMIT},
-		{"00000010 0010 0001 00000005 00000000", true,
-			IMGO_EPROTO}, /* a push before the login's answer */
+		{"00000010 0010 0001 00000005 00000000", true, IMGO_EPROTO}, /* a push before the login's answer */
 		{"00000010 0010 0001 00000008 00000009", true, IMGO_EPROTO}, /* another's answer */
 		{"48545450 2f31 2e31 20323030 204f4b0d", true, IMGO_ELIMIT},
 	};
@@ -775,8 +772,7 @@ static void test_ws_messages(void **state)
 			 "2]},{\"op\":5}]");
 	rig_until(&seen.rig, seen.messages == 3);
 	assert_string_equal(seen.all, "\xc3\xa9\n|[1, 2]||");
-	fake_text(&fake,
-		"[{\"ver\":2,\"op\":5,\"seq\":0,\"body\":1,\"epoch\":3,\"id\":\"18446744073709551615\"}]");
+	fake_text(&fake, "[{\"ver\":2,\"op\":5,\"seq\":0,\"body\":1,\"epoch\":3,\"id\":\"18446744073709551615\"}]");
 	rig_until(&seen.rig, seen.messages == 4);
 	assert_true(seen.last.has_id && seen.last.id.epoch == 3 && seen.last.id.id == UINT64_MAX);
 	/* a ping with a payload, between fragments */
@@ -797,11 +793,10 @@ static void test_ws_messages(void **state)
 
 static void test_garbage_ws(void **state)
 {
-	static const char *const texts[] = {"", "{}", "[", "[1]", "[{\"op\":5},]", "[{\"op\":5}] x",
-		"[{\"op\":\"5\"}]", "[{\"op\":5.5}]", "[{\"op\":99999999999}]", "[{\"ver\":-1,\"op\":5}]",
-		"[{\"body\":1}]", "[{\"op\":5 \"seq\":1}]", "[{\"op\":5,\"ver\":2,\"id\":\"x\"}]",
-		"[{\"op\":5,\"ver\":2,\"id\":7}]", "[{\"op\":5,\"ver\":2,\"id\":\"18446744073709551616\"}]",
-		"[{\"op\":5,\"body\":\"\xff\"}]"};
+	static const char *const texts[] = {"", "{}", "[", "[1]", "[{\"op\":5},]", "[{\"op\":5}] x", "[{\"op\":\"5\"}]",
+		"[{\"op\":5.5}]", "[{\"op\":99999999999}]", "[{\"ver\":-1,\"op\":5}]", "[{\"body\":1}]",
+		"[{\"op\":5 \"seq\":1}]", "[{\"op\":5,\"ver\":2,\"id\":\"x\"}]", "[{\"op\":5,\"ver\":2,\"id\":7}]",
+		"[{\"op\":5,\"ver\":2,\"id\":\"18446744073709551616\"}]", "[{\"op\":5,\"body\":\"\xff\"}]"};
 	static const char *const frames[] = {"81 80 00000000", "c1 00", "83 00", "80 00", "88 01 03"};
 
 	(void)state;
@@ -871,11 +866,11 @@ static void test_options(void **state)
 	prepare(&seen, IMGO_CLIENT_WEBSOCKET);
 	fine = seen.options;
 	assert_int_equal(make(&seen), 0);
-#define REFUSES(member, value)                                                                               \
-	do {                                                                                                 \
-		seen.options = fine;                                                                         \
-		seen.options.member = (value);                                                               \
-		assert_int_equal(make(&seen), IMGO_EINVAL);                                                  \
+#define REFUSES(member, value) \
+	do { \
+		seen.options = fine; \
+		seen.options.member = (value); \
+		assert_int_equal(make(&seen), IMGO_EINVAL); \
 	} while (0)
 	REFUSES(address, NULL);
 	REFUSES(address, "nowhere");
@@ -926,8 +921,7 @@ static void test_no_memory(void **state)
 			seen.options.device = "phone";
 			seen.options.room = "r";
 			imgo__mem_fail_after(n);
-			while (imgo_client_new(
-				&seen.client, seen.rig.loop, &client_ops, &seen, &seen.options, &error))
+			while (imgo_client_new(&seen.client, seen.rig.loop, &client_ops, &seen, &seen.options, &error))
 				assert_int_equal(error.code, IMGO_ENOMEM);
 			rig_until(&seen.rig, seen.opens > 0 && seen.messages > 0);
 			struck = imgo__mem_fail_after(-1) < 0;

@@ -35,31 +35,27 @@ static const struct {
 	enum imgo_envelope_kind kind;
 	const char *hex;
 } golden[] = {
-	{IMGO_ENVELOPE_USERS,
-		"98 01 01 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b 05 c405 68656c6c6f"
-		" 92 92 a6 313233343536 92"
-		" 94 01 cf00060a24181e4000 cffedcba9876543210 05"
-		" 94 cd012c cf00060a24181e4001 01 cfffffffffffffffff"
-		" 92 a1 37 90"
-		" a0"},
-	{IMGO_ENVELOPE_DIRECT,
-		"98 01 02 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b 05 c405 68656c6c6f"
-		" 92 92 a6 313233343536 92"
-		" 94 01 cf00060a24181e4000 cffedcba9876543210 05"
-		" 94 cd012c cf00060a24181e4001 01 cfffffffffffffffff"
-		" 92 a1 37 90"
-		" a0"},
-	{IMGO_ENVELOPE_ROOM,
-		"98 01 03 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b 05 c405 68656c6c6f"
-		" 90 ab 6c6976653a2f2f31303030"},
+	{IMGO_ENVELOPE_USERS, "98 01 01 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b 05 c405 68656c6c6f"
+			      " 92 92 a6 313233343536 92"
+			      " 94 01 cf00060a24181e4000 cffedcba9876543210 05"
+			      " 94 cd012c cf00060a24181e4001 01 cfffffffffffffffff"
+			      " 92 a1 37 90"
+			      " a0"},
+	{IMGO_ENVELOPE_DIRECT, "98 01 02 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b 05 c405 68656c6c6f"
+			       " 92 92 a6 313233343536 92"
+			       " 94 01 cf00060a24181e4000 cffedcba9876543210 05"
+			       " 94 cd012c cf00060a24181e4001 01 cfffffffffffffffff"
+			       " 92 a1 37 90"
+			       " a0"},
+	{IMGO_ENVELOPE_ROOM, "98 01 03 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b 05 c405 68656c6c6f"
+			     " 90 ab 6c6976653a2f2f31303030"},
 	{IMGO_ENVELOPE_BROADCAST, "98 01 04 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b 05 c405"
 				  " 68656c6c6f 90 a0"},
 };
 
 static void assert_same(const struct imgo_envelope *a, const struct imgo_envelope *b)
 {
-	assert_true(
-		a->kind == b->kind && a->at_ms == b->at_ms && a->op == b->op && a->ntargets == b->ntargets);
+	assert_true(a->kind == b->kind && a->at_ms == b->at_ms && a->op == b->op && a->ntargets == b->ntargets);
 	assert_memory_equal(&a->msgid, &b->msgid, sizeof a->msgid);
 	assert_true(imgo_str_eq(a->body, b->body) && imgo_str_eq(a->room, b->room));
 	for (size_t i = 0; i < a->ntargets; i++) {
@@ -111,13 +107,12 @@ static void ignores_appended(void **state)
 {
 	struct imgo_envelope e = make(IMGO_ENVELOPE_USERS), *out;
 	uint8_t data[500];
-	size_t len = unhex(
-		"99 01 01 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b d10005 c405 68656c6c6f"
-		" 92 93 a6 313233343536 92"
-		" 95 01 cf00060a24181e4000 cffedcba9876543210 05 c0"
-		" 96 cd012c cf00060a24181e4001 01 cfffffffffffffffff 9101 81a16b02 c3"
-		" 92 a1 37 90"
-		" d900 9201c0",
+	size_t len = unhex("99 01 01 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b d10005 c405 68656c6c6f"
+			   " 92 93 a6 313233343536 92"
+			   " 95 01 cf00060a24181e4000 cffedcba9876543210 05 c0"
+			   " 96 cd012c cf00060a24181e4001 01 cfffffffffffffffff 9101 81a16b02 c3"
+			   " 92 a1 37 90"
+			   " d900 9201c0",
 		data);
 
 	(void)state;
@@ -149,24 +144,20 @@ static void refuses(void **state)
 		{HEAD "c400 9192 d941 "
 		      "6161616161616161616161616161616161616161616161616161616161616161616161616161616161"
 		      "616161616161616161616161616161616161616161616161 90 a0",
-			IMGO_EPROTO},                               /* a user of 65 */
-		{HEAD "c400 9191a137 a0", IMGO_EPROTO},             /* a target without sessions */
-		{HEAD "c400 9192a1379193010203 a0", IMGO_EPROTO},   /* a session of three */
-		{HEAD "c400 9192a137919401020304", IMGO_EPROTO},    /* no room */
-		{HEAD "c400 9192a1379194ff020304 a0", IMGO_EPROTO}, /* comet -1 */
+			IMGO_EPROTO},                                                /* a user of 65 */
+		{HEAD "c400 9191a137 a0", IMGO_EPROTO},                              /* a target without sessions */
+		{HEAD "c400 9192a1379193010203 a0", IMGO_EPROTO},                    /* a session of three */
+		{HEAD "c400 9192a137919401020304", IMGO_EPROTO},                     /* no room */
+		{HEAD "c400 9192a1379194ff020304 a0", IMGO_EPROTO},                  /* comet -1 */
 		{HEAD "c400 9192a1379194cf000000010000000002 0304 a0", IMGO_EPROTO}, /* comet above 32 bits */
 		{HEAD "c400 ddffffffff92a13790 a0", IMGO_EPROTO},
 		{HEAD "c400 9192a137ddffffffff a0", IMGO_EPROTO},
 		{HEAD "c6ffffffff 9192a13790 a0", IMGO_EPROTO},
 		{HEAD "05 9192a13790 a0", IMGO_EPROTO}, /* body an int */
-		{"98 01 01 c410 000102030405060708090a0b0c0d0e0f 01 ce80000000 c400 9192a13790 a0",
-			IMGO_EPROTO}, /* op */
-		{"98 01 01 c410 000102030405060708090a0b0c0d0e0f ff 05 c400 9192a13790 a0",
-			IMGO_EPROTO}, /* at_ms */
-		{"98 01 01 c40f 000102030405060708090a0b0c0d0e 01 05 c400 9192a13790 a0",
-			IMGO_EPROTO}, /* msgid */
-		{"98 01 03 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 90 a0",
-			IMGO_EPROTO}, /* no room */
+		{"98 01 01 c410 000102030405060708090a0b0c0d0e0f 01 ce80000000 c400 9192a13790 a0", IMGO_EPROTO}, /* op */
+		{"98 01 01 c410 000102030405060708090a0b0c0d0e0f ff 05 c400 9192a13790 a0", IMGO_EPROTO}, /* at_ms */
+		{"98 01 01 c40f 000102030405060708090a0b0c0d0e 01 05 c400 9192a13790 a0", IMGO_EPROTO},   /* msgid */
+		{"98 01 03 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 90 a0", IMGO_EPROTO},         /* no room */
 		{"98 01 03 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 9192a13790 a161", IMGO_EPROTO},
 		{"98 01 04 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 90 a161", IMGO_EPROTO},
 		{"99 01 04 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 90 a0 c1", IMGO_EPROTO},

@@ -39,9 +39,8 @@ static int decode(struct imgo_str text, struct imgo__http_request *out)
 static void reads_requests(void **state)
 {
 	struct imgo__http_request r;
-	static const char text[] =
-		"POST /1/push?uid=7&x=%20 HTTP/1.1\r\nHost: example.org:7172\r\ncontent-LENGTH: 5\r\n"
-		"X-Empty:\r\nX-Tab:\t a\tb \t\r\nIdempotency-Key: k\xc3\xa9\r\n\r\nhello";
+	static const char text[] = "POST /1/push?uid=7&x=%20 HTTP/1.1\r\nHost: example.org:7172\r\ncontent-LENGTH: 5\r\n"
+				   "X-Empty:\r\nX-Tab:\t a\tb \t\r\nIdempotency-Key: k\xc3\xa9\r\n\r\nhello";
 
 	(void)state;
 	assert_int_equal(decode(imgo_str(text), &r), strlen(text) - 5);
@@ -79,10 +78,8 @@ static void reads_connection(void **state)
 		{"GET / HTTP/1.1\r\nHost: a\r\nConnection: x\r\nConnection: UPGRADE\r\nUpgrade: h2c, "
 		 "WebSocket\r\n\r\n",
 			true, true, false},
-		{"GET / HTTP/1.1\r\nHost: a\r\nConnection: x-upgrade\r\nUpgrade: websocket\r\n\r\n", true,
-			false, false},
-		{"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n", true,
-			false, true},
+		{"GET / HTTP/1.1\r\nHost: a\r\nConnection: x-upgrade\r\nUpgrade: websocket\r\n\r\n", true, false, false},
+		{"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n", true, false, true},
 		{"POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", false, false, false},
 	};
 
@@ -104,12 +101,8 @@ static void refuses(void **state)
 		struct imgo_str text;
 		int status;
 	} cases[] = {
-		{BYTES_INIT(
-			 "POST / HTTP/1.1\r\n" H "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"),
-			501},
-		{BYTES_INIT(
-			 "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n"),
-			501},
+		{BYTES_INIT("POST / HTTP/1.1\r\n" H "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"), 501},
+		{BYTES_INIT("POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n"), 501},
 		{BYTES_INIT("POST / HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n"), 501},
 		{BYTES_INIT("POST / HTTP/1.1\r\n" H "transfer-encoding: identity\r\n\r\n"), 501},
 		{BYTES_INIT("POST / HTTP/1.1\r\n" H "Transfer-Encoding:\r\n chunked\r\n\r\n"), 501},
@@ -125,8 +118,7 @@ static void refuses(void **state)
 		{BYTES_INIT("POST / HTTP/1.1\r\n" H "Content-Length:\r\n\r\n"), 400},
 		{BYTES_INIT("POST / HTTP/1.1\r\n" H "Content-Length: 5001\r\n\r\n"), 413},
 		{BYTES_INIT("POST / HTTP/1.1\r\n" H "Content-Length: 18446744073709551619\r\n\r\n"), 413},
-		{BYTES_INIT("POST / HTTP/1.1\r\n" H "Content-Length: 99999999999999999999999999x\r\n\r\n"),
-			400},
+		{BYTES_INIT("POST / HTTP/1.1\r\n" H "Content-Length: 99999999999999999999999999x\r\n\r\n"), 400},
 		{BYTES_INIT("GET / HTTP/1.1\r\n" H "X: a\r\n b\r\n\r\n"), 400},
 		{BYTES_INIT("GET / HTTP/1.1\r\n" H "X: a\r\n\tb\r\n\r\n"), 400},
 		{BYTES_INIT("GET / HTTP/1.1\r\n X: a\r\n" H "\r\n"), 400},
@@ -223,8 +215,7 @@ static void bounds_sizes(void **state)
 static void reads_params(void **state)
 {
 	struct imgo__arena arena = {0};
-	struct imgo_str form =
-		imgo_str("uid=7&&a=1%2b+%C3%a9&b&k%65y=x&bad=%zz&nul=%00&cut=%4&u=1&u=&u=3&=e&c=a=b");
+	struct imgo_str form = imgo_str("uid=7&&a=1%2b+%C3%a9&b&k%65y=x&bad=%zz&nul=%00&cut=%4&u=1&u=&u=3&=e&c=a=b");
 	struct imgo_str v, all[3];
 	size_t n;
 
@@ -269,8 +260,8 @@ static void reads_responses(void **state)
 	static const char text[] =
 		"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{\"ret\":1}";
 	static const char *const bad[] = {"HTTP/1.1 20 OK\r\n\r\n", "HTTP/1.1 2000 OK\r\n\r\n",
-		"HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.1 099 OK\r\n\r\n", "ICY 200 OK\r\n\r\n",
-		"HTTP/1.1 200 OK\n\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"};
+		"HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.1 099 OK\r\n\r\n", "ICY 200 OK\r\n\r\n", "HTTP/1.1 200 OK\n\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"};
 	struct imgo__http_response r;
 	ssize_t got;
 

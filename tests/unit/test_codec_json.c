@@ -146,8 +146,7 @@ static void scans_the_first_value(void **state)
 	assert_int_equal(imgo__json_scan(imgo_str(","), 4), 0);
 }
 
-static void check_writer(
-	int (*write)(struct imgo__buf *, struct imgo_str), struct imgo_str in, struct imgo_str want)
+static void check_writer(int (*write)(struct imgo__buf *, struct imgo_str), struct imgo_str in, struct imgo_str want)
 {
 	struct imgo__buf buf = {0};
 	uint8_t *copy = exact(in.p, in.len);
@@ -193,8 +192,7 @@ static void unquotes(void **state)
 	(void)state;
 	check_writer(imgo__json_unquote, imgo_str(""), imgo_str(""));
 	check_writer(imgo__json_unquote, imgo_str("live:\\/\\/1000"), imgo_str("live://1000"));
-	check_writer(imgo__json_unquote,
-		imgo_str("\\\"\\\\\\b\\f\\n\\r\\t\\u0000\\u00e9\\u20AC\\ud83d\\ude00\xc3\xa9"),
+	check_writer(imgo__json_unquote, imgo_str("\\\"\\\\\\b\\f\\n\\r\\t\\u0000\\u00e9\\u20AC\\ud83d\\ude00\xc3\xa9"),
 		BYTES("\"\\\b\f\n\r\t\0\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xc3\xa9"));
 }
 
@@ -237,8 +235,8 @@ static bool table_valid(const uint8_t *p, size_t len)
 /* Every sequence of up to four bytes out of those where the table has its edges. */
 static void utf8_edges(void **state)
 {
-	static const uint8_t edges[] = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1,
-		0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF};
+	static const uint8_t edges[] = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF,
+		0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF};
 	const size_t n = sizeof edges;
 	uint8_t s[4];
 

@@ -3,8 +3,8 @@
 
 #include "codec/mp.h"
 
-#define READER(literal)                                                                                      \
-	struct imgo__mp mp;                                                                                  \
+#define READER(literal) \
+	struct imgo__mp mp; \
 	imgo__mp_init(&mp, "" literal, sizeof(literal) - 1)
 
 /* Writes one of everything. */
@@ -114,8 +114,7 @@ static void reads_integers(void **state)
 		assert_int_equal(imgo__mp_finish(&mp), want < 0 || want > UINT32_MAX ? IMGO_EPROTO : 0);
 		imgo__mp_init(&mp, cases[i].bytes.p, cases[i].bytes.len);
 		assert_true(imgo__mp_i32(&mp) == (want < INT32_MIN || want > INT32_MAX ? 0 : want));
-		assert_int_equal(
-			imgo__mp_finish(&mp), want < INT32_MIN || want > INT32_MAX ? IMGO_EPROTO : 0);
+		assert_int_equal(imgo__mp_finish(&mp), want < INT32_MIN || want > INT32_MAX ? IMGO_EPROTO : 0);
 	}
 }
 

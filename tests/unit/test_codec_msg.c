@@ -13,8 +13,7 @@ static struct imgo_msg *make(int32_t op, struct imgo_id id, struct imgo_str body
 	return msg;
 }
 
-static void check(
-	struct imgo_msg *const *messages, size_t n, enum imgo__dialect dialect, struct imgo_str want)
+static void check(struct imgo_msg *const *messages, size_t n, enum imgo__dialect dialect, struct imgo_str want)
 {
 	struct imgo__chunk *chunk = imgo__msg_encode(messages, n, dialect);
 
@@ -82,8 +81,7 @@ static void golden_json(void **state)
 		      "\"]},\"epoch\":7,\"id\":\"42\"}]\n"));
 	check(&text, 1, IMGO__DIALECT_JSON1,
 		BYTES("\x81\x2F[{\"ver\":0,\"op\":5,\"seq\":0,\"body\":\"hello\\n\xEF\xBF\xBD\"}]\n"));
-	check(&empty, 1, IMGO__DIALECT_JSON2,
-		BYTES("\x81\x25[{\"ver\":0,\"op\":5,\"seq\":0,\"body\":{}}]\n"));
+	check(&empty, 1, IMGO__DIALECT_JSON2, BYTES("\x81\x25[{\"ver\":0,\"op\":5,\"seq\":0,\"body\":{}}]\n"));
 	check(batch, 3, IMGO__DIALECT_JSON1,
 		BYTES("\x81\x7E\x00\x7F[{\"ver\":0,\"op\":5,\"seq\":0,\"body\":{\"a\":[1,\" \"]}},"
 		      "{\"ver\":0,\"op\":5,\"seq\":0,\"body\":{}},"

@@ -15,8 +15,7 @@
 #include "codec/ws.h"
 
 static char body[3000];
-static const struct imgo__packet packet = {
-	.op = 5, .has_id = true, .id = {1, 2}, .body = {body, sizeof body}};
+static const struct imgo__packet packet = {.op = 5, .has_id = true, .id = {1, 2}, .body = {body, sizeof body}};
 
 /* Each returns 0, or an error. */
 
@@ -56,8 +55,7 @@ static int envelope(struct imgo__buf *buf)
 {
 	static const struct imgo_session_id sessions[] = {{.comet = 1}, {.comet = 2}};
 	static const struct imgo_envelope_target target = {{"u", 1}, sessions, 2};
-	struct imgo_envelope e = {
-		.kind = IMGO_ENVELOPE_USERS, .body = packet.body, .targets = &target, .ntargets = 1};
+	struct imgo_envelope e = {.kind = IMGO_ENVELOPE_USERS, .body = packet.body, .targets = &target, .ntargets = 1};
 	struct imgo_envelope *back;
 	void *data;
 	size_t len;
@@ -129,8 +127,8 @@ static int params(struct imgo__buf *buf)
 
 static void each_allocation_fails(void **state)
 {
-	static int (*const cases[])(struct imgo__buf *) = {quoting, embedding, unquoting, encoding_packet,
-		framing_rpc, envelope, messages, gathering, params};
+	static int (*const cases[])(struct imgo__buf *) = {
+		quoting, embedding, unquoting, encoding_packet, framing_rpc, envelope, messages, gathering, params};
 
 	(void)state;
 	memset(body, 0xFF, sizeof body);

@@ -95,12 +95,10 @@ static void writes(void **state)
 {
 	uint8_t out[IMGO__PACKET_HEADER2], want[64];
 	struct imgo__packet reply = {.ver = 1, .op = IMGO__OP_AUTH_REPLY, .seq = 1};
-	struct imgo__packet push = {
-		.ver = 2, .op = 5, .has_id = true, .id = {7, 42}, .body = imgo_str("hello")};
+	struct imgo__packet push = {.ver = 2, .op = 5, .has_id = true, .id = {7, 42}, .body = imgo_str("hello")};
 
 	(void)state;
-	assert_bytes(out, imgo__packet_header(&reply, out), want,
-		unhex("00000010 0010 0001 00000008 00000001", want));
+	assert_bytes(out, imgo__packet_header(&reply, out), want, unhex("00000010 0010 0001 00000008 00000001", want));
 	assert_bytes(out, imgo__packet_header(&push, out), want,
 		unhex("00000021 001c 0002 00000005 00000000 00000007 000000000000002a", want));
 }

@@ -14,8 +14,7 @@ static void decodes(void **state)
 	struct imgo__packet p;
 
 	(void)state;
-	assert_int_equal(
-		decode(imgo_str(" {\"ver\":1 , \"op\":7,\"seq\":-3,\"body\" : \"to\\\"ken\"}\n"), &p), 0);
+	assert_int_equal(decode(imgo_str(" {\"ver\":1 , \"op\":7,\"seq\":-3,\"body\" : \"to\\\"ken\"}\n"), &p), 0);
 	assert_int_equal(p.ver, 1);
 	assert_int_equal(p.op, 7);
 	assert_int_equal(p.seq, -3);
@@ -47,9 +46,7 @@ static void decodes_ids(void **state)
 
 	(void)state;
 	assert_int_equal(
-		decode(imgo_str("{\"id\":\"18446744073709551615\",\"op\":18,\"epoch\":4294967295,\"ver\":2}"),
-			&p),
-		0);
+		decode(imgo_str("{\"id\":\"18446744073709551615\",\"op\":18,\"epoch\":4294967295,\"ver\":2}"), &p), 0);
 	assert_true(p.has_id && p.id.id == UINT64_MAX && p.id.epoch == UINT32_MAX);
 	assert_int_equal(decode(imgo_str("{\"op\":18,\"epoch\":1,\"id\":\"2\"}"), &p), 0);
 	assert_true(p.has_id);
@@ -58,13 +55,11 @@ static void decodes_ids(void **state)
 	assert_false(p.has_id);
 	assert_int_equal(decode(imgo_str("{\"op\":4,\"ver\":1,\"id\":\"1\",\"epoch\":1}"), &p), 0);
 	assert_false(p.has_id);
-	assert_int_equal(
-		decode(imgo_str("{\"op\":4,\"ver\":2,\"id\":\"abc\",\"epoch\":1}"), &p), IMGO_EPROTO);
+	assert_int_equal(decode(imgo_str("{\"op\":4,\"ver\":2,\"id\":\"abc\",\"epoch\":1}"), &p), IMGO_EPROTO);
 	assert_int_equal(decode(imgo_str("{\"op\":4,\"ver\":2,\"id\":\"1\"}"), &p), IMGO_EPROTO);
 	assert_int_equal(decode(imgo_str("{\"op\":18,\"epoch\":1,\"id\":2}"), &p), IMGO_EPROTO);
 	assert_int_equal(decode(imgo_str("{\"op\":18,\"epoch\":4294967296,\"id\":\"2\"}"), &p), IMGO_EPROTO);
-	assert_int_equal(
-		decode(imgo_str("{\"op\":18,\"epoch\":1,\"id\":\"18446744073709551616\"}"), &p), IMGO_EPROTO);
+	assert_int_equal(decode(imgo_str("{\"op\":18,\"epoch\":1,\"id\":\"18446744073709551616\"}"), &p), IMGO_EPROTO);
 }
 
 static void refuses(void **state)
@@ -145,11 +140,9 @@ static void encodes(void **state)
 	assert_int_equal(imgo__packet_encode_json(&buf, &p), 0);
 	assert_str(imgo_strn(buf.data, buf.len), "{\"ver\":1,\"op\":8,\"seq\":1,\"body\":{}}");
 	buf.len = 0;
-	p = (struct imgo__packet){
-		.ver = 2, .op = 5, .has_id = true, .id = {7, 42}, .body = imgo_str("[1, 2]")};
+	p = (struct imgo__packet){.ver = 2, .op = 5, .has_id = true, .id = {7, 42}, .body = imgo_str("[1, 2]")};
 	assert_int_equal(imgo__packet_encode_json(&buf, &p), 0);
-	assert_str(imgo_strn(buf.data, buf.len),
-		"{\"ver\":2,\"op\":5,\"seq\":0,\"body\":[1,2],\"epoch\":7,\"id\":\"42\"}");
+	assert_str(imgo_strn(buf.data, buf.len), "{\"ver\":2,\"op\":5,\"seq\":0,\"body\":[1,2],\"epoch\":7,\"id\":\"42\"}");
 	/* An echo of a string is the same string. */
 	buf.len = 0;
 	assert_int_equal(decode(imgo_str("{\"op\":4,\"body\":\"12\\n\"}"), &p), 0);

@@ -40,8 +40,7 @@ static void golden(void **state)
 
 static void reads_frames(void **state)
 {
-	struct imgo__rpc_head head = {.type = IMGO__RPC_REQUEST, .id = UINT32_MAX, .method = imgo_str("m")},
-			      got;
+	struct imgo__rpc_head head = {.type = IMGO__RPC_REQUEST, .id = UINT32_MAX, .method = imgo_str("m")}, got;
 	struct imgo__buf buf = {0};
 	struct imgo_str payload;
 	struct imgo__mp rest;
@@ -76,10 +75,8 @@ static void bounds_frames(void **state)
 
 	(void)state;
 	assert_int_equal(imgo__rpc_frame((const uint8_t *)"\0\0\0\0", 4, 100, &payload, &need), IMGO_EPROTO);
-	assert_int_equal(
-		imgo__rpc_frame((const uint8_t *)"\0\0\0\x65", 4, 100, &payload, &need), IMGO_ELIMIT);
-	assert_int_equal(
-		imgo__rpc_frame((const uint8_t *)"\xff\xff\xff\xff", 4, 100, &payload, &need), IMGO_ELIMIT);
+	assert_int_equal(imgo__rpc_frame((const uint8_t *)"\0\0\0\x65", 4, 100, &payload, &need), IMGO_ELIMIT);
+	assert_int_equal(imgo__rpc_frame((const uint8_t *)"\xff\xff\xff\xff", 4, 100, &payload, &need), IMGO_ELIMIT);
 	assert_int_equal(imgo__rpc_frame((const uint8_t *)"\0\0\0\x64", 4, 100, &payload, &need), 0);
 	assert_int_equal(need, 104);
 }

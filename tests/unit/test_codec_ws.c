@@ -21,8 +21,7 @@ static void note(struct seen *seen, const struct imgo__ws_event *event)
 		return;
 	n = snprintf(seen->text + seen->len, sizeof seen->text - seen->len, "%u(%u):%.*s ", event->op,
 		event->close_code, (int)event->payload.len, event->payload.p ? event->payload.p : "");
-	seen->len +=
-		(size_t)n < sizeof seen->text - seen->len ? (size_t)n : sizeof seen->text - seen->len - 1;
+	seen->len += (size_t)n < sizeof seen->text - seen->len ? (size_t)n : sizeof seen->text - seen->len - 1;
 }
 
 /* Feeds the stream so that the receiver first sees `first` bytes, then `step` more each time. */
@@ -60,8 +59,7 @@ static void feed(struct seen *seen, bool server, const uint8_t *stream, size_t l
 		at += step;
 	}
 	if (got < 0)
-		seen->len +=
-			(size_t)snprintf(seen->text + seen->len, sizeof seen->text - seen->len, "!%u", code);
+		seen->len += (size_t)snprintf(seen->text + seen->len, sizeof seen->text - seen->len, "!%u", code);
 	imgo__buf_free(&in);
 	imgo__buf_free(&message);
 }
@@ -204,8 +202,7 @@ static void refuses_order(void **state)
 /* H5: 1007, before the frame or the message is complete. */
 static void refuses_bad_text(void **state)
 {
-	static const char *const bad[] = {
-		"\xff", "a\xc0\x80", "\xed\xa0\x80", "\xf4\x90", "ok ok ok ok\xe2\x28"};
+	static const char *const bad[] = {"\xff", "a\xc0\x80", "\xed\xa0\x80", "\xf4\x90", "ok ok ok ok\xe2\x28"};
 	struct imgo__buf s = {0};
 
 	(void)state;
@@ -238,10 +235,8 @@ static void refuses_bad_text(void **state)
 /* H6. */
 static void checks_close_codes(void **state)
 {
-	static const uint16_t bad[] = {
-		0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535};
-	static const uint16_t good[] = {
-		1000, 1001, 1002, 1003, 1007, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999};
+	static const uint16_t bad[] = {0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535};
+	static const uint16_t good[] = {1000, 1001, 1002, 1003, 1007, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999};
 	struct imgo__buf s = {0};
 	uint8_t payload[2];
 	char want[32];
@@ -352,9 +347,7 @@ static void handshakes(void **state)
 		struct imgo_str key;
 		size_t len = strlen(cases[i].head);
 		int status = 0, rc;
-		assert_int_equal(
-			imgo__http_decode((const uint8_t *)cases[i].head, len, &limits, &request, &status),
-			len);
+		assert_int_equal(imgo__http_decode((const uint8_t *)cases[i].head, len, &limits, &request, &status), len);
 		rc = imgo__ws_handshake(&request, &key, &status);
 		assert_int_equal(rc, cases[i].status ? IMGO_EPROTO : 0);
 		assert_int_equal(status, cases[i].status);

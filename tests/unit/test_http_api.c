@@ -53,9 +53,7 @@ static void pushes_to_many(void **state)
 	expect(post("/1/pushs", "{\"u\":[1,\"2\",3,3],\"m\": {\"t\" : [1.50, \"\\u00e9\"]} }"), 200, OK);
 	assert_int_equal(rig.rec.nusers, 3);
 	assert_string_equal(rig.rec.body, "{\"t\" : [1.50, \"\\u00e9\"]}"); /* the bytes that came */
-	expect(post("/1/pushs?op=9&qos=0",
-		       " { \"x\":{\"m\":0}, \"m\":\"s\",\"\\u0075\":[9007199254740993]}\n"),
-		200, OK);
+	expect(post("/1/pushs?op=9&qos=0", " { \"x\":{\"m\":0}, \"m\":\"s\",\"\\u0075\":[9007199254740993]}\n"), 200, OK);
 	assert_string_equal(rig.rec.first_user, "9007199254740993");
 	assert_string_equal(rig.rec.body, "\"s\"");
 	assert_int_equal(rig.rec.op, 9);
@@ -70,13 +68,11 @@ static void keeps_the_key(void **state)
 	(void)state;
 	expect(call_on(rig.port, "POST", "/1/push?uid=1", "Idempotency-Key: k1\r\n", imgo_str("x")), 200, OK);
 	first = rig.rec.msgid;
-	expect(call_on(rig.port, "POST", "/1/push?uid=1", "idempotency-key:  k1 \r\n", imgo_str("x")), 200,
-		OK);
+	expect(call_on(rig.port, "POST", "/1/push?uid=1", "idempotency-key:  k1 \r\n", imgo_str("x")), 200, OK);
 	assert_memory_equal(&first, &rig.rec.msgid, sizeof first);
 	expect(call_on(rig.port, "POST", "/1/push?uid=1", "Idempotency-Key: k2\r\n", imgo_str("x")), 200, OK);
 	assert_memory_not_equal(&first, &rig.rec.msgid, sizeof first);
-	expect(call_on(rig.port, "POST", "/1/push?uid=1", "Idempotency-Key: k\r\nIdempotency-Key: k\r\n",
-		       imgo_str("x")),
+	expect(call_on(rig.port, "POST", "/1/push?uid=1", "Idempotency-Key: k\r\nIdempotency-Key: k\r\n", imgo_str("x")),
 		400, ret(65534));
 	memset(header + strlen(header), 'k', 256);
 	strcat(header, "\r\n");
@@ -88,12 +84,11 @@ static void refuses_parameters(void **state)
 {
 	static const char *const targets[] = {"/1/push", "/1/push?uid=", "/1/push?uid=-1", "/1/push?uid=0",
 		"/1/push?uid=9223372036854775808", "/1/push?uid=18446744073709551617", "/1/push?uid=1x",
-		"/1/push?uid=+1", "/1/push?uid=%201", "/1/push?uid=1%00", "/1/push?uid=%zz",
-		"/1/push?uid=1.0", "/1/push?uid=0x1", "/1/push?uid=1&op=x", "/1/push?uid=1&op=2147483648",
+		"/1/push?uid=+1", "/1/push?uid=%201", "/1/push?uid=1%00", "/1/push?uid=%zz", "/1/push?uid=1.0",
+		"/1/push?uid=0x1", "/1/push?uid=1&op=x", "/1/push?uid=1&op=2147483648",
 		"/1/push?uid=1&op=", "/1/push?uid=1&qos=2", "/1/push?uid=1&qos=", "/1/push/room",
-		"/1/push/room?rid=", "/1/push/room?rid=-1",
-		"/1/push/room?room=", "/1/push/room?rid=2147483648", "/1/push/room?rid=-2147483649",
-		"/1/push/room?rid=live://1", "/1/push/room?rid=-", "/1/server/del",
+		"/1/push/room?rid=", "/1/push/room?rid=-1", "/1/push/room?room=", "/1/push/room?rid=2147483648",
+		"/1/push/room?rid=-2147483649", "/1/push/room?rid=live://1", "/1/push/room?rid=-", "/1/server/del",
 		"/1/server/del?server=", "/1/server/del?server=0", "/1/server/del?server=-1",
 		"/1/server/del?server=9223372036854775808"};
 
@@ -109,18 +104,16 @@ static void refuses_parameters(void **state)
 /* A6 */
 static void refuses_json(void **state)
 {
-	static const char *const bodies[] = {"", "x", "[]", "{}", "{\"u\":[1]}", "{\"m\":1}",
-		"{\"u\":[],\"m\":1}", "{\"u\":1,\"m\":1}", "{\"u\":{},\"m\":1}", "{\"u\":[0],\"m\":1}",
-		"{\"u\":[-1],\"m\":1}", "{\"u\":[1.0],\"m\":1}", "{\"u\":[1e3],\"m\":1}",
-		"{\"u\":[true],\"m\":1}", "{\"u\":[null],\"m\":1}", "{\"u\":[[1]],\"m\":1}",
-		"{\"u\":[\"\"],\"m\":1}", "{\"u\":[\"a\"],\"m\":1}", "{\"u\":[\" 1\"],\"m\":1}",
-		"{\"u\":[\"\\u0031\"],\"m\":1}", "{\"u\":[9223372036854775808],\"m\":1}",
+	static const char *const bodies[] = {"", "x", "[]", "{}", "{\"u\":[1]}", "{\"m\":1}", "{\"u\":[],\"m\":1}",
+		"{\"u\":1,\"m\":1}", "{\"u\":{},\"m\":1}", "{\"u\":[0],\"m\":1}", "{\"u\":[-1],\"m\":1}",
+		"{\"u\":[1.0],\"m\":1}", "{\"u\":[1e3],\"m\":1}", "{\"u\":[true],\"m\":1}", "{\"u\":[null],\"m\":1}",
+		"{\"u\":[[1]],\"m\":1}", "{\"u\":[\"\"],\"m\":1}", "{\"u\":[\"a\"],\"m\":1}",
+		"{\"u\":[\" 1\"],\"m\":1}", "{\"u\":[\"\\u0031\"],\"m\":1}", "{\"u\":[9223372036854775808],\"m\":1}",
 		"{\"u\":[99999999999999999999999],\"m\":1}", "{\"u\":[1],\"u\":[2],\"m\":1}",
 		"{\"u\":[1],\"m\":1,\"m\":2}", "{\"u\":[1],\"m\":1,\"\\u006d\":2}", "{\"u\":[1],\"m\":NaN}",
 		"{\"u\":[1],\"m\":Infinity}", "{\"u\":[1],\"m\":01}", "{\"u\":[1],\"m\":\"\xff\"}",
-		"{\"u\":[1],\"m\":\"\\ud800\"}", "{\"u\":[1],\"m\":1} x", "{\"u\":[1],\"m\":1",
-		"{\"u\":[1,],\"m\":1}", "{\"u\":[1] \"m\":1}", "{'u':[1],'m':1}",
-		"{\"u\":[1],\"m\":\"a\nb\"}", "\xef\xbb\xbf{\"u\":[1],\"m\":1}"};
+		"{\"u\":[1],\"m\":\"\\ud800\"}", "{\"u\":[1],\"m\":1} x", "{\"u\":[1],\"m\":1", "{\"u\":[1,],\"m\":1}",
+		"{\"u\":[1] \"m\":1}", "{'u':[1],'m':1}", "{\"u\":[1],\"m\":\"a\nb\"}", "\xef\xbb\xbf{\"u\":[1],\"m\":1}"};
 	char deep[200] = "{\"u\":[1],\"m\":";
 
 	(void)state;
@@ -161,10 +154,8 @@ static void refuses_too_much(void **state)
 
 	big = calloc(1, 256 * 1024 + 1);
 	expect(call_on(rig.port, "POST", "/1/push?uid=1", NULL, imgo_strn(big, 256 * 1024)), 200, OK);
-	expect(call_on(rig.port, "POST", "/1/push?uid=1", NULL, imgo_strn(big, 256 * 1024 + 1)), 413,
-		ret(65534));
-	expect(call_on(rig.port, "POST", "/1/push/all", NULL, imgo_strn(big, 256 * 1024 + 1)), 413,
-		ret(65534));
+	expect(call_on(rig.port, "POST", "/1/push?uid=1", NULL, imgo_strn(big, 256 * 1024 + 1)), 413, ret(65534));
+	expect(call_on(rig.port, "POST", "/1/push/all", NULL, imgo_strn(big, 256 * 1024 + 1)), 413, ret(65534));
 	free(big);
 }
 
@@ -294,15 +285,15 @@ static void wants_the_key(void **state)
 	static const struct {
 		const char *headers;
 		int status;
-	} cases[] = {{NULL, 401}, {"Authorization: Bearer s3cre\r\n", 401},
-		{"Authorization: Bearer s3crets\r\n", 401}, {"Authorization: Bearer S3cret\r\n", 401},
-		{"Authorization: Bearer\r\n", 401}, {"Authorization: s3cret\r\n", 401},
-		{"Authorization: Basic s3cret\r\n", 401}, {"Authorization: Bearer s3cret x\r\n", 401},
+	} cases[] = {{NULL, 401}, {"Authorization: Bearer s3cre\r\n", 401}, {"Authorization: Bearer s3crets\r\n", 401},
+		{"Authorization: Bearer S3cret\r\n", 401}, {"Authorization: Bearer\r\n", 401},
+		{"Authorization: s3cret\r\n", 401}, {"Authorization: Basic s3cret\r\n", 401},
+		{"Authorization: Bearer s3cret x\r\n", 401},
 		{"Authorization: Bearer s3cret\r\nAuthorization: Bearer s3cret\r\n", 401},
 		{"Authorization: Bearer s3cret\r\n", 200}, {"authorization:bearer   s3cret\r\n", 200}};
 	static const char *const calls[] = {"POST /1/push?uid=1", "POST /1/pushs", "POST /1/push/room?rid=1",
-		"POST /1/push/all", "GET /1/count?type=room", "POST /1/server/del?server=1",
-		"POST /1/admin/token/new", "GET /1/msg/get", "GET /nowhere"};
+		"POST /1/push/all", "GET /1/count?type=room", "POST /1/server/del?server=1", "POST /1/admin/token/new",
+		"GET /1/msg/get", "GET /nowhere"};
 	struct response r;
 
 	(void)state;

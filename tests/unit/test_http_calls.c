@@ -34,8 +34,7 @@ static void finish_call(int err)
 /* The store is complete: what it does not know is not there. */
 static void complete(uint32_t partition)
 {
-	struct imgo_store_marker marker = {
-		.epoch = 7, .partition = partition, .step = IMGO_MARKER_BEGIN, .token = 1};
+	struct imgo_store_marker marker = {.epoch = 7, .partition = partition, .step = IMGO_MARKER_BEGIN, .token = 1};
 
 	finish_call(imgo_store_marker(rig.store, &marker, on_call, NULL));
 	marker.step = IMGO_MARKER_FINISH;
@@ -96,8 +95,8 @@ static void makes_tokens(void **state)
 			"\"live://1\",4]}",
 			"tk", "10", "d", "live://1|4|3|"},
 		{"?uid=11&token=r&expire=60&rid=5&rooms=a,b%2Cc", "", "r", "11", "", "a|b|c|5|"},
-		{"", "{\"uid\":12,\"token\":\"n\",\"expire\":\"60\",\"rid\":\"-1\",\"rooms\":\"x,y\"}", "n",
-			"12", "", "x|y|"},
+		{"", "{\"uid\":12,\"token\":\"n\",\"expire\":\"60\",\"rid\":\"-1\",\"rooms\":\"x,y\"}", "n", "12", "",
+			"x|y|"},
 	};
 
 	(void)state;
@@ -106,8 +105,7 @@ static void makes_tokens(void **state)
 		char target[200];
 		struct who who;
 		snprintf(target, sizeof target, "/1/admin/token/new%s", cases[i].target);
-		expect(call_on(rig.port, "POST", target,
-			       "Content-Type: application/x-www-form-urlencoded\r\n",
+		expect(call_on(rig.port, "POST", target, "Content-Type: application/x-www-form-urlencoded\r\n",
 			       imgo_str(cases[i].body)),
 			200, "{\"ret\":1}");
 		who = who_is(cases[i].token);
@@ -115,8 +113,7 @@ static void makes_tokens(void **state)
 		assert_string_equal(who.who, cases[i].who);
 		assert_string_equal(who.device, cases[i].device);
 		assert_string_equal(who.rooms, cases[i].rooms);
-		assert_in_range(who.expires_ms, imgo_loop_wall_ms(rig.loop) + 50000,
-			imgo_loop_wall_ms(rig.loop) + 60000);
+		assert_in_range(who.expires_ms, imgo_loop_wall_ms(rig.loop) + 50000, imgo_loop_wall_ms(rig.loop) + 60000);
 	}
 	expect(post("/1/admin/token/new?uid=7&token=q2&expire=9223372036854775807", ""), 200, "{\"ret\":1}");
 	assert_int_equal(who_is("q").err, IMGO_EDENIED); /* B22: the newer one of the device revokes it */
@@ -131,12 +128,11 @@ static void refuses_tokens(void **state)
 		"?uid=7&token=t&expire=60&rid=x", "?uid=7&token=t&expire=60&rid=2147483648",
 		"?uid=7&token=t&expire=60&rooms=1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17",
 		("?uid=7&token=t&expire=60&device="
-		"0123456789012345678901234567890123456789012345678901234567890123456789")};
+		 "0123456789012345678901234567890123456789012345678901234567890123456789")};
 	static const char *const bodies[] = {"{", "{}", "{\"uid\":7,\"token\":\"t\",\"expire\":60}}",
 		"{\"uid\":7,\"uid\":7}", "{\"uid\":true,\"token\":\"t\",\"expire\":60}",
 		"{\"uid\":7,\"token\":5.5,\"expire\":60}", "{\"uid\":7,\"token\":\"\\u0000\",\"expire\":60}",
-		"{\"uid\":7,\"token\":[\"t\"],\"expire\":60}",
-		"{\"uid\":7,\"token\":\"t\",\"expire\":60,\"rooms\":{}}",
+		"{\"uid\":7,\"token\":[\"t\"],\"expire\":60}", "{\"uid\":7,\"token\":\"t\",\"expire\":60,\"rooms\":{}}",
 		"{\"uid\":7,\"token\":\"t\",\"expire\":60,\"rooms\":[[1]]}"};
 	char big[1200] = "uid=7&expire=60&token=";
 
@@ -202,12 +198,10 @@ static void reads_messages(void **state)
 	assert_non_null(strstr(r.head, "Content-Type: application/json\r\n"));
 	assert_string_equal(get("/1/msg/get?uid=7&mid=20&token=t7").body,
 		"{\"data\":{\"msgs\":[{\"msg\":\"/w==\",\"mid\":30,\"gid\":0}]},\"ret\":0}");
-	assert_string_equal(
-		get("/1/msg/get?uid=7&mid=30&token=t7").body, "{\"data\":{\"msgs\":[]},\"ret\":0}");
+	assert_string_equal(get("/1/msg/get?uid=7&mid=30&token=t7").body, "{\"data\":{\"msgs\":[]},\"ret\":0}");
 	assert_string_equal(get("/1/msg/get?uid=7&mid=31&token=t7").body, all); /* above the end */
 	assert_string_equal(get("/1/msg/get?uid=7&mid=1690000000000000&token=t7").body, all);
-	assert_string_equal(
-		get("/1/msg/get?uid=8&mid=5&token=t8").body, "{\"data\":{\"msgs\":[]},\"ret\":0}");
+	assert_string_equal(get("/1/msg/get?uid=8&mid=5&token=t8").body, "{\"data\":{\"msgs\":[]},\"ret\":0}");
 
 	r = get("/1/msg/get?uid=8&mid=0&token=t8&cb=jQuery.x_1$");
 	assert_string_equal(r.body, "jQuery.x_1$({\"data\":{\"msgs\":[]},\"ret\":0})");
@@ -219,8 +213,8 @@ static void guards_messages(void **state)
 	static const char *const bad[] = {"", "?uid=7&mid=0", "?mid=0&token=t7", "?uid=7&token=t7&mid=-1",
 		"?uid=7&token=t7&mid=", "?uid=7&token=t7&mid=abc0", "?uid=0&mid=0&token=t7",
 		"?uid=7&mid=0&token=", "?uid=7&mid=9223372036854775808&token=t7",
-		"?uid=7&mid=0&token=t7&cb=", "?uid=7&mid=0&token=t7&cb=a(b)",
-		"?uid=7&mid=0&token=t7&cb=%3Cscript%3E", "?uid=7&mid=0&token=t7&cb=a%20b",
+		"?uid=7&mid=0&token=t7&cb=", "?uid=7&mid=0&token=t7&cb=a(b)", "?uid=7&mid=0&token=t7&cb=%3Cscript%3E",
+		"?uid=7&mid=0&token=t7&cb=a%20b",
 		"?uid=7&mid=0&token=t7&cb=a2345678901234567890123456789012345678901234567890123456789012345"};
 
 	(void)state;
@@ -278,11 +272,11 @@ static int answer_later(imgo_store_cb *cb, void *user)
 	return imgo_loop_post(rig.loop, run_later, later);
 }
 
-#define DOWN(name, type)                                                                                     \
-	static int name(void *impl, struct type *call, imgo_store_cb *cb, void *user)                        \
-	{                                                                                                    \
-		(void)impl, (void)call;                                                                      \
-		return answer_later(cb, user);                                                               \
+#define DOWN(name, type) \
+	static int name(void *impl, struct type *call, imgo_store_cb *cb, void *user) \
+	{ \
+		(void)impl, (void)call; \
+		return answer_later(cb, user); \
 	}
 DOWN(down_append, imgo_store_append_many)
 DOWN(down_read, imgo_store_read_many)
@@ -292,8 +286,8 @@ DOWN(down_marker, imgo_store_marker)
 DOWN(down_token_put, imgo_store_token_many)
 DOWN(down_token_get, imgo_store_token_many)
 
-static const struct imgo_store_ops down_ops = {sizeof down_ops, down_free, down_append, down_read, down_ack,
-	down_peek, down_marker, down_token_put, down_token_get, NULL};
+static const struct imgo_store_ops down_ops = {sizeof down_ops, down_free, down_append, down_read, down_ack, down_peek,
+	down_marker, down_token_put, down_token_get, NULL};
 
 static void says_when_the_store_is_down(void **state)
 {
@@ -324,8 +318,7 @@ static void put_session(uint32_t comet, uint64_t n, const char *user, const char
 {
 	struct imgo_str rooms[4];
 	struct imgo_registry_put put = {
-		.session = {
-			.id = {comet, {1, 1}, n}, .user = imgo_str(user), .rooms = rooms, .nrooms = nrooms}};
+		.session = {.id = {comet, {1, 1}, n}, .user = imgo_str(user), .rooms = rooms, .nrooms = nrooms}};
 
 	for (size_t i = 0; i < nrooms; i++)
 		rooms[i] = imgo_str(names[i]);
@@ -346,8 +339,7 @@ static void counts(void **state)
 		finish_call(imgo_registry_renew(rig.registry, &renew, on_call, NULL));
 	}
 	put_session(1, 1, "7", NULL, 0);
-	assert_string_equal(
-		get("/1/count?type=room").body, "{\"data\":[{\"RoomId\":-1,\"Count\":1}],\"ret\":1}");
+	assert_string_equal(get("/1/count?type=room").body, "{\"data\":[{\"RoomId\":-1,\"Count\":1}],\"ret\":1}");
 	put_session(1, 2, "8", rooms, 4);
 	put_session(2, 1, "8", rooms, 1);
 	expect(get("/1/count?type=room"), 200, "{\"RoomId\":-12,\"Count\":2}");
@@ -375,8 +367,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(reads_messages, rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(guards_messages, rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(says_when_it_rebuilds, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(
-			says_when_the_store_is_down, rig_setup_only_prepared, rig_teardown),
+		cmocka_unit_test_setup_teardown(says_when_the_store_is_down, rig_setup_only_prepared, rig_teardown),
 		cmocka_unit_test_setup_teardown(counts, rig_setup, rig_teardown),
 	};
 

@@ -77,11 +77,9 @@ static void keeps_alive_or_not(void **state)
 		const char *header;
 	} cases[] = {
 		{HEALTH, true, "\r\n"},
-		{"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", false,
-			"Connection: close\r\n"},
+		{"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", false, "Connection: close\r\n"},
 		{"GET /healthz HTTP/1.0\r\n\r\n", false, "Connection: close\r\n"},
-		{"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true,
-			"Connection: keep-alive\r\n"},
+		{"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true, "Connection: keep-alive\r\n"},
 	};
 
 	(void)state;
@@ -169,8 +167,7 @@ static void on_stopped(void *user)
 
 static void stops(void **state)
 {
-	struct client idle = client_open(rig.port), busy = client_open(rig.port),
-		      partial = client_open(rig.port);
+	struct client idle = client_open(rig.port), busy = client_open(rig.port), partial = client_open(rig.port);
 	struct response r;
 	int stopped = 0;
 
@@ -309,14 +306,13 @@ static void bounds_bytes(void **state)
  * works. */
 static void survives_want_of_memory(void **state)
 {
-	static const char text[] =
-		PUSH_1 "POST /1/pushs HTTP/1.1\r\nHost: h\r\nContent-Length: "
-		       "27\r\n\r\n{\"u\":[1,2],\"m\":\"x\",\"y\":[]}\n"
-		       "POST /1/admin/token/new?uid=1&token=a%20b&expire=5 HTTP/1.1\r\nHost: "
-		       "h\r\nContent-Length: 40\r\n\r\n"
-		       "{\"device\":\"\\u0061\",\"rooms\":[1],\"rid\":77}"
-		       "\nGET /1/count?type=server HTTP/1.1\r\nHost: h\r\n\r\n"
-		       "GET /1/msg/get?uid=1&mid=0&token=t&cb=f HTTP/1.1\r\nHost: h\r\n\r\n";
+	static const char text[] = PUSH_1 "POST /1/pushs HTTP/1.1\r\nHost: h\r\nContent-Length: "
+					  "27\r\n\r\n{\"u\":[1,2],\"m\":\"x\",\"y\":[]}\n"
+					  "POST /1/admin/token/new?uid=1&token=a%20b&expire=5 HTTP/1.1\r\nHost: "
+					  "h\r\nContent-Length: 40\r\n\r\n"
+					  "{\"device\":\"\\u0061\",\"rooms\":[1],\"rid\":77}"
+					  "\nGET /1/count?type=server HTTP/1.1\r\nHost: h\r\n\r\n"
+					  "GET /1/msg/get?uid=1&mid=0&token=t&cb=f HTTP/1.1\r\nHost: h\r\n\r\n";
 	static char sink[65536];
 
 	(void)state;

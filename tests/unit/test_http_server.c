@@ -7,9 +7,9 @@
 /* A1: one answer, then the end; nothing of it is taken for a request. */
 static void refuses_what_is_ambiguous(void **state)
 {
-#define CASE(text)                                                                                           \
-	{                                                                                                    \
-		"" text, sizeof(text) - 1                                                                    \
+#define CASE(text) \
+	{ \
+		"" text, sizeof(text) - 1 \
 	}
 #define SMUGGLED "POST /1/push?uid=666 HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
 #define START    "POST /1/push?uid=1 HTTP/1.1\r\nHost: h\r\n"
@@ -208,9 +208,7 @@ static void pipelines_in_order(void **state)
 	for (int i = 0; i < 1000; i++) {
 		const char *target = i % 7 == 0 ? "/none" : i % 5 == 0 ? "/1/push?uid=x" : "/1/push?uid=1";
 		assert_int_equal(
-			imgo__buf_printf(
-				&text, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok", target),
-			0);
+			imgo__buf_printf(&text, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok", target), 0);
 	}
 	rig.rec.hold = true;
 	client_send(&c, text.data, text.len);

@@ -224,8 +224,7 @@ static void drains(void **state)
 	}
 	rig_until(&rig, rig.drains == 1);
 	imgo_hub_position(rig.hub, rig.conn, &queued, &acknowledged);
-	rig_until(&rig,
-		imgo_hub_position(rig.hub, rig.conn, &queued, &acknowledged) == 0 && queued == acknowledged);
+	rig_until(&rig, imgo_hub_position(rig.hub, rig.conn, &queued, &acknowledged) == 0 && queued == acknowledged);
 	close(fd);
 }
 

@@ -229,8 +229,7 @@ static double cpu_seconds(void)
 	struct rusage u;
 
 	getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 static void no_descriptors(void **state)
@@ -334,8 +333,7 @@ static void churn(void **state)
 		if (c[i].in)
 			close(c[i].fd);
 	}
-	rig_until(&rig, rig_stat(&rig, "imgo_hub_connections") == 0 &&
-				rig_stat(&rig, "imgo_hub_accepted_total") == logins);
+	rig_until(&rig, rig_stat(&rig, "imgo_hub_connections") == 0 && rig_stat(&rig, "imgo_hub_accepted_total") == logins);
 	struct imgo_hub_counts counts;
 	imgo_hub_counts(rig.hub, &counts);
 	assert_int_equal(counts.connections, 0);
@@ -369,9 +367,8 @@ static void wrong_use(void **state)
 	imgo_hub_stop_listening(rig.hub);
 	rig_for(&rig, 2);
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	struct sockaddr_in in = {.sin_family = AF_INET,
-		.sin_port = htons((uint16_t)rig.tcp),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in in = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)rig.tcp), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof in), -1);
 	close(fd);
 }

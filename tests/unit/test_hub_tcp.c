@@ -125,8 +125,7 @@ static void version_2(void **state)
 	assert_int_equal(imgo_hub_position(rig.hub, rig.conn, &queued, &acknowledged), 0);
 	assert_int_equal(queued, 16 + 9 + 28 + 2);
 	expect_hex(&rig, fd, "0000001e 001c 0002 00000005 00000000 00000009 0000000000000102 6869");
-	rig_until(&rig,
-		imgo_hub_position(rig.hub, rig.conn, NULL, &acknowledged) == 0 && acknowledged == queued);
+	rig_until(&rig, imgo_hub_position(rig.hub, rig.conn, NULL, &acknowledged) == 0 && acknowledged == queued);
 	imgo_msg_unref(msg);
 	/* an acknowledgement is the host's */
 	put_hex(fd, "0000001c 001c 0002 00000012 00000000 00000009 0000000000000102");
@@ -166,13 +165,12 @@ static void endings(void **state)
 		{"first is not a login", "00000010 0010 0001 00000002 00000001", true, IMGO_CLOSE_PROTOCOL},
 		{"second login", "00000011 0010 0001 00000007 00000001 61", false, IMGO_CLOSE_PROTOCOL},
 		{"unknown operation", "00000010 0010 0001 00000063 00000001", false, IMGO_CLOSE_PROTOCOL},
-		{"header length", "00000014 0014 0001 00000002 00000001 00000000", false,
-			IMGO_CLOSE_PROTOCOL},
+		{"header length", "00000014 0014 0001 00000002 00000001 00000000", false, IMGO_CLOSE_PROTOCOL},
 		{"length below header", "0000000f 0010 0001 00000002 00000001", false, IMGO_CLOSE_PROTOCOL},
 		{"negative length", "ffffffff 0010 0001 00000002 00000001", false, IMGO_CLOSE_TOO_BIG},
 		{"too long", "00001011 0010 0001 00000004 00000001", false, IMGO_CLOSE_TOO_BIG},
-		{"an id in version 1", "0000001c 001c 0001 00000002 00000001 00000001 0000000000000001",
-			false, IMGO_CLOSE_PROTOCOL},
+		{"an id in version 1", "0000001c 001c 0001 00000002 00000001 00000001 0000000000000001", false,
+			IMGO_CLOSE_PROTOCOL},
 		{"room key too long", NULL, false, IMGO_CLOSE_PROTOCOL},
 		{"no room to join", "00000010 0010 0001 00000014 00000001", false, IMGO_CLOSE_PROTOCOL},
 	};

@@ -25,8 +25,7 @@ static void session(void **state)
 	assert_string_equal(rig.token, "token");
 	put_text(fd, "{\"op\":2,\"seq\":9}"); /* B19: what is omitted is 0 */
 	expect_text(&rig, fd, "[{\"ver\":0,\"op\":3,\"seq\":9,\"body\":{}}]");
-	put_frame(
-		fd, IMGO__WS_BINARY, true, " {\"ver\":1,\"op\":4,\"seq\":2,\"body\":{\"a\":[1, \"x\\n\"]}}");
+	put_frame(fd, IMGO__WS_BINARY, true, " {\"ver\":1,\"op\":4,\"seq\":2,\"body\":{\"a\":[1, \"x\\n\"]}}");
 	expect_text(&rig, fd, "[{\"ver\":1,\"op\":5,\"seq\":2,\"body\":{\"a\":[1,\"x\\n\"]}}]");
 	put_text(fd, "{\"ver\":1,\"op\":4,\"seq\":2,\"body\":\"te\\u0078t\"}");
 	expect_text(&rig, fd, "[{\"ver\":1,\"op\":5,\"seq\":2,\"body\":\"te\\u0078t\"}]");
@@ -119,8 +118,7 @@ static void refused_upgrades(void **state)
 		{"GET /sub HTTP/1.1\r\n" HEAD KEY KEY VERSION "\r\n", "HTTP/1.1 400 "},
 		{"GET /sub HTTP/1.1\r\n" HEAD "Sec-WebSocket-Key: short\r\n" VERSION "\r\n", "HTTP/1.1 400 "},
 		{"GET /sub HTTP/1.1\r\n" HEAD KEY "Sec-WebSocket-Version: 8\r\n\r\n", "HTTP/1.1 426 "},
-		{"GET /sub HTTP/1.1\r\n" HEAD KEY VERSION "Origin: https://evil.example\r\n\r\n",
-			"HTTP/1.1 403 "},
+		{"GET /sub HTTP/1.1\r\n" HEAD KEY VERSION "Origin: https://evil.example\r\n\r\n", "HTTP/1.1 403 "},
 		{"GET /sub HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 4"},
 		{"\x16\x03\x01\x02garbage\r\n", "HTTP/1.1 400 "},
 	};
@@ -216,10 +214,9 @@ static void split_at_every_byte(void **state)
 {
 	uint8_t in[2048];
 	size_t nin = sizeof upgrade_request - 1;
-	const char *longer =
-		"{\"ver\":1,\"op\":4,\"seq\":3,\"body\":\"some body, longer than 125 bytes, so that the "
-		"length "
-		"of the frame takes two bytes, and then letters of more than one: \xc3\xa4\xe2\x82\xac\"}";
+	const char *longer = "{\"ver\":1,\"op\":4,\"seq\":3,\"body\":\"some body, longer than 125 bytes, so that the "
+			     "length "
+			     "of the frame takes two bytes, and then letters of more than one: \xc3\xa4\xe2\x82\xac\"}";
 	const char *texts[] = {"{\"ver\":1,\"op\":7,\"seq\":1,\"body\":\"token\"}", "{\"op\":2}", longer};
 	(void)state;
 	memcpy(in, upgrade_request, nin);

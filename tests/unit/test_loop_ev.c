@@ -362,8 +362,7 @@ static struct imgo__io foreign_io;
 
 static void watch_later(void *user)
 {
-	imgo__io_set(
-		user, &foreign_io, IMGO__READ); /* changed inside a turn: must reach epoll before we block */
+	imgo__io_set(user, &foreign_io, IMGO__READ); /* changed inside a turn: must reach epoll before we block */
 }
 
 static void on_foreign_io(struct imgo_loop *loop, struct imgo__io *io, int events)

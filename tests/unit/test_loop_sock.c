@@ -137,8 +137,7 @@ static void fills_and_counts(void **state)
 
 static void refused(void **state)
 {
-	struct imgo__addr addr = parse("127.0.0.1:0"), missing = parse("unix:/tmp/imgo-test-no-such-socket"),
-			  peer;
+	struct imgo__addr addr = parse("127.0.0.1:0"), missing = parse("unix:/tmp/imgo-test-no-such-socket"), peer;
 	int listener, other, fd, err;
 	(void)state;
 	assert_int_equal(imgo__sock_listen(loop, &addr, 1, false, &listener), 0);

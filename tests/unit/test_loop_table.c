@@ -131,8 +131,7 @@ static void *thread_init(void *user)
 
 static void pool_without_threads(void **state)
 {
-	struct imgo__pool_options options = {
-		.threads = 4, .jobs_max = 3, .thread_init = thread_init, .user = trace};
+	struct imgo__pool_options options = {.threads = 4, .jobs_max = 3, .thread_init = thread_init, .user = trace};
 	struct job jobs[4] = {0};
 	struct imgo__pool *pool;
 	(void)state;

@@ -158,8 +158,7 @@ static void a_jump_is_cheap(void **state)
 	imgo__wheel_init(&wheel, 1);
 	imgo__timer_init(&model[0].timer, on_fire);
 	imgo__timer_init(&model[1].timer, on_fire);
-	for (int i = 0; i < 1000;
-		i++) { /* 1000 jumps of a year: one step a millisecond would take for ever */
+	for (int i = 0; i < 1000; i++) { /* 1000 jumps of a year: one step a millisecond would take for ever */
 		start(0, wheel.now_ms + 5);
 		start(1, wheel.now_ms + 20ull * 365 * 86400 * 1000);
 		now = wheel.now_ms + 365ull * 86400 * 1000;

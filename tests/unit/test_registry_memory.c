@@ -118,8 +118,7 @@ static void large_lease_ends(void **state)
 	assert_int_equal(found("user99999"), 1);
 	count();
 	assert_int_equal(count_sessions, LARGE);
-	again.session.user =
-		imgo_str("user99999"); /* the same id while the old record waits to be forgotten */
+	again.session.user = imgo_str("user99999"); /* the same id while the old record waits to be forgotten */
 	again.session.id = (struct imgo_session_id){1, {1, 1}, 99999};
 	assert_int_equal(finish(imgo_registry_put_many(registry, &again, 1, on_done, NULL)), 0);
 	assert_int_equal(again.err, 0);

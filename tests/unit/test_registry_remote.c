@@ -145,8 +145,7 @@ static void on_got(int err, void *user)
 {
 	fx->ok = fx->failed = fx->other = 0;
 	for (unsigned i = 0; i < USERS; i++) {
-		fx->ok += fx->gets[i].err == 0 && fx->gets[i].nsessions == 1 &&
-			  fx->gets[i].sessions[0].id.n == i + 1;
+		fx->ok += fx->gets[i].err == 0 && fx->gets[i].nsessions == 1 && fx->gets[i].sessions[0].id.n == i + 1;
 		fx->failed += fx->gets[i].err == IMGO_EUNAVAILABLE || fx->gets[i].err == IMGO_ETIMEDOUT;
 		fx->other += fx->gets[i].err != 0;
 	}
@@ -209,8 +208,7 @@ static void a_router_that_restarts_is_seen(void **state)
 	assert_int_equal(imgo_incarnation_cmp(before.shards[0].inc, after.shards[0].inc), 0);
 	assert_true(imgo_incarnation_cmp(before.shards[1].inc, after.shards[1].inc) != 0);
 	for (unsigned i = 0; i < USERS; i++)
-		fx->puts[i].session.seq =
-			fx->puts[i].seq; /* announced again, to all: idempotent where it is known */
+		fx->puts[i].session.seq = fx->puts[i].seq; /* announced again, to all: idempotent where it is known */
 	assert_int_equal(finish(imgo_registry_put_many(fx->remote, fx->puts, USERS, on_done, NULL)), 0);
 	for (unsigned i = 0; i < USERS; i++)
 		assert_true(fx->puts[i].err == 0 && fx->puts[i].seq == 1 && fx->puts[i].nevicted == 0);
@@ -318,8 +316,7 @@ static void options_are_checked(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		options.routers = bad[i];
-		assert_int_equal(
-			imgo_registry_new_remote(&registry, fx->loop, &options, &error), IMGO_EINVAL);
+		assert_int_equal(imgo_registry_new_remote(&registry, fx->loop, &options, &error), IMGO_EINVAL);
 	}
 	options.routers = "127.0.0.1:1";
 	options.list_version = 0;

@@ -30,14 +30,13 @@ static void vectors(void **state)
 		{"10.0.0.3:7270", 63, 0x630022afc1151537},
 		{"[::1]:7270", 1000, 0xa2780b25f007f728},
 	};
-	static const uint8_t owners[] = {1, 1, 2, 1, 1, 1, 1, 1, 2, 2, 0, 1, 0, 2, 1, 1, 0, 0, 2, 1, 1, 2, 2,
-		1, 2, 2, 0, 0, 2, 2, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 0, 0, 0, 1, 1, 2, 0, 1, 1, 2, 0,
-		1, 1, 0, 0, 1, 0, 0, 1, 2, 0};
+	static const uint8_t owners[] = {1, 1, 2, 1, 1, 1, 1, 1, 2, 2, 0, 1, 0, 2, 1, 1, 0, 0, 2, 1, 1, 2, 2, 1, 2, 2,
+		0, 0, 2, 2, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 0, 0, 0, 1, 1, 2, 0, 1, 1, 2, 0, 1, 1, 0, 0, 1, 0, 0,
+		1, 2, 0};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof scores / sizeof *scores; i++)
-		assert_int_equal(
-			imgo__shard_score(imgo_str(scores[i].address), scores[i].partition), scores[i].score);
+		assert_int_equal(imgo__shard_score(imgo_str(scores[i].address), scores[i].partition), scores[i].score);
 	for (uint32_t p = 0; p < sizeof owners; p++)
 		assert_int_equal(imgo__shard_of(list, 3, p), owners[p]);
 }

@@ -51,8 +51,7 @@ static struct imgo_session_id id(uint32_t comet, uint64_t n)
 static void put(void **state)
 {
 	struct imgo_str rooms[] = {imgo_str("r1"), imgo_str("r2")};
-	struct imgo_registry_put items[2] = {{.sessions_max = 5, .policy = IMGO_SESSIONS_REFUSE}, {.err = 0}},
-				 *got;
+	struct imgo_registry_put items[2] = {{.sessions_max = 5, .policy = IMGO_SESSIONS_REFUSE}, {.err = 0}}, *got;
 	struct imgo__mp mp;
 	size_t n;
 
@@ -79,8 +78,7 @@ static void put(void **state)
 static void put_answer(void **state)
 {
 	struct imgo_session_id evicted[] = {id(3, 4)};
-	struct imgo_registry_put items[2] = {
-		{.seq = 12, .evicted = evicted, .nevicted = 1}, {.err = IMGO_ELIMIT}};
+	struct imgo_registry_put items[2] = {{.seq = 12, .evicted = evicted, .nevicted = 1}, {.err = IMGO_ELIMIT}};
 	struct imgo_registry_put got[2] = {{.err = 1}, {.err = 1}};
 	struct imgo__mp mp;
 
@@ -96,16 +94,13 @@ static void put_answer(void **state)
 	assert_true(imgo_session_id_eq(got[0].evicted[0], evicted[0]));
 	assert_int_equal(got[1].err, IMGO_ELIMIT);
 	mp = reader();
-	assert_int_equal(
-		imgo__regw_read_put_answer(&mp, &arena, got, both, 1), IMGO_EPROTO); /* one was asked for */
+	assert_int_equal(imgo__regw_read_put_answer(&mp, &arena, got, both, 1), IMGO_EPROTO); /* one was asked for */
 }
 
 static void del_and_rooms(void **state)
 {
 	struct imgo_str rooms[] = {imgo_str("r")};
-	struct imgo_registry_del dels[2] = {{imgo_str("u"), id(1, 2), 0},
-		{imgo_str("v"), id(1, 3), IMGO_EIO}},
-				 *del;
+	struct imgo_registry_del dels[2] = {{imgo_str("u"), id(1, 2), 0}, {imgo_str("v"), id(1, 3), IMGO_EIO}}, *del;
 	struct imgo_registry_rooms item = {imgo_str("u"), id(1, 2), rooms, 1, IMGO_ENOTFOUND}, *got;
 	struct imgo__mp mp;
 	size_t n;
@@ -116,8 +111,7 @@ static void del_and_rooms(void **state)
 	       "9501cf01020304050607080903a176");
 	mp = reader();
 	assert_int_equal(imgo__regw_read_del(&mp, &arena, &del, &n), 0);
-	assert_true(n == 2 && imgo_session_id_eq(del[1].id, dels[1].id) &&
-		    imgo_str_eq(del[1].user, dels[1].user));
+	assert_true(n == 2 && imgo_session_id_eq(del[1].id, dels[1].id) && imgo_str_eq(del[1].user, dels[1].user));
 	buf.len = 0;
 	imgo__regw_del_answer(&w, dels, 2);
 	golden("9200f7");
@@ -171,11 +165,7 @@ static void get(void **state)
 
 static void renew(void **state)
 {
-	struct imgo_registry_renew call = {.comet = 1,
-					   .inc = {5, 6},
-					   .address = imgo_str("a:1"),
-					   .lease_ms = 10000},
-				   got;
+	struct imgo_registry_renew call = {.comet = 1, .inc = {5, 6}, .address = imgo_str("a:1"), .lease_ms = 10000}, got;
 	struct imgo_incarnation inc;
 	struct imgo__mp mp;
 	int err;
@@ -208,8 +198,7 @@ static void comets_and_count(void **state)
 	golden("9195010506a3613a31cd012c");
 	mp = reader();
 	assert_int_equal(imgo__regw_read_comets_answer(&mp, &arena, &list, &n), 0);
-	assert_true(n == 1 && list->comet == 1 && list->sessions == 300 &&
-		    imgo_str_eq(list->address, imgo_str("a:1")));
+	assert_true(n == 1 && list->comet == 1 && list->sessions == 300 && imgo_str_eq(list->address, imgo_str("a:1")));
 	buf.len = 0;
 	imgo__regw_count_answer(&w, &count);
 	golden("9303029292a00292a17801");
@@ -226,8 +215,7 @@ static void newer_versions_append(void **state)
 	size_t n;
 
 	(void)state;
-	imgo__mp_init(
-		&mp, "\x91\x97\x01\x05\x06\x02\xa1u\x92\x01\x02\xc0", 12); /* [id…, user, [1, 2], nil] */
+	imgo__mp_init(&mp, "\x91\x97\x01\x05\x06\x02\xa1u\x92\x01\x02\xc0", 12); /* [id…, user, [1, 2], nil] */
 	assert_int_equal(imgo__regw_read_del(&mp, &arena, &dels, &n), 0);
 	assert_true(n == 1 && dels[0].id.n == 2);
 	imgo__mp_init(&mp, "\x97\x01\x05\x06\xa1x\x0a\xc2\xc3", 9);

@@ -35,8 +35,7 @@ struct fixture {
 static struct fixture fx;
 
 /* ---- the methods ---- */
-static void method_add(
-	struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
+static void method_add(struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
 {
 	uint64_t a = imgo__mp_uint(params), b = imgo__mp_uint(params);
 
@@ -50,8 +49,7 @@ static void method_add(
 	imgo__rpc_reply_end(request);
 }
 
-static void method_hold(
-	struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
+static void method_hold(struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
 {
 	(void)params;
 	(void)nparams;
@@ -60,8 +58,7 @@ static void method_hold(
 	fx.held[fx.nheld++] = request;
 }
 
-static void method_fail(
-	struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
+static void method_fail(struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
 {
 	(void)params;
 	(void)nparams;
@@ -73,8 +70,7 @@ static void method_fail(
 	imgo__rpc_reply_error(request, IMGO_EFULL);
 }
 
-static void method_echo(
-	struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
+static void method_echo(struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
 {
 	struct imgo_str s = imgo__mp_str(params, SIZE_MAX);
 	struct imgo__mpw *w = imgo__rpc_reply_begin(request);
@@ -85,8 +81,7 @@ static void method_echo(
 	imgo__rpc_reply_end(request);
 }
 
-static void method_big(
-	struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
+static void method_big(struct imgo__rpc_request *request, struct imgo__mp *params, uint32_t nparams, void *user)
 {
 	size_t len = (size_t)imgo__mp_uint(params);
 	char *p = calloc(1, len);
@@ -122,8 +117,7 @@ static struct imgo__rpc_server *new_server(const char *listen, const char *secre
 
 static struct imgo__rpc_client *new_client(const char *peers, const char *secret, bool spread)
 {
-	struct imgo__rpc_client_options options = {
-		.peers = peers, .secret = secret, .role = "test", .spread = spread};
+	struct imgo__rpc_client_options options = {.peers = peers, .secret = secret, .role = "test", .spread = spread};
 	struct imgo__rpc_client *client = NULL;
 
 	assert_int_equal(imgo__rpc_client_new(&client, fx.loop, &options, NULL), 0);
@@ -425,8 +419,7 @@ static void spreads(void **state)
 
 	(void)state;
 	imgo__rpc_client_free(fx.client);
-	fx.client = new_client(
-		addresses(imgo__rpc_server_port(fx.server), imgo__rpc_server_port(second)), NULL, true);
+	fx.client = new_client(addresses(imgo__rpc_server_port(fx.server), imgo__rpc_server_port(second)), NULL, true);
 	run_ms(100);
 	for (unsigned i = 0; i < 10; i++)
 		call("hold", 0, 0, 5000);

@@ -51,7 +51,10 @@ struct flow_options {
 	uint64_t room_batch_ms;
 	const char *poison_path;
 };
-#define FLOW_OPTIONS {IMGO_STORE_OPTIONS_INIT, 16, IMGO_SESSIONS_REPLACE, 10000, IMGO_V1_ACK_TCP, 0, 0, NULL}
+#define FLOW_OPTIONS \
+	{ \
+		IMGO_STORE_OPTIONS_INIT, 16, IMGO_SESSIONS_REPLACE, 10000, IMGO_V1_ACK_TCP, 0, 0, NULL \
+	}
 
 static uint64_t now_ms(void)
 {
@@ -314,8 +317,10 @@ static void assert_silent(struct flow *flow, struct client *client)
 static uint32_t waiting(struct flow *flow, const char *who, const char *device)
 {
 	struct imgo_store_peek peek = {.user = imgo_str(who), .device = imgo_str(device)};
-	struct imgo_store_peek_many many = {.epoch = imgo_bus_epoch(flow->bus), .partition = imgo_partition(imgo_str(who), 64),
-		.items = &peek, .nitems = 1};
+	struct imgo_store_peek_many many = {.epoch = imgo_bus_epoch(flow->bus),
+		.partition = imgo_partition(imgo_str(who), 64),
+		.items = &peek,
+		.nitems = 1};
 	struct outcome outcome = {0};
 
 	assert_int_equal(imgo_store_peek_many(flow->store, &many, on_done, &outcome), 0);

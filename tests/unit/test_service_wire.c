@@ -40,8 +40,8 @@ static struct imgo__mp reader(size_t len)
 
 static void connect_message(void **state)
 {
-	struct imgo__gate_connect call = {.token = imgo_str("secret"), .ver = 1, .device = imgo_str("phone"), .id = sid,
-		.rooms = rooms, .nrooms = 2};
+	struct imgo__gate_connect call = {
+		.token = imgo_str("secret"), .ver = 1, .device = imgo_str("phone"), .id = sid, .rooms = rooms, .nrooms = 2};
 	struct imgo__gate_connect got = {0};
 	struct imgo__arena arena = {0};
 	struct imgo__mp mp;
@@ -79,8 +79,16 @@ static void connect_message(void **state)
 static void read_message(void **state)
 {
 	struct imgo__gate_message messages[] = {{{1, 5}, 5, {"hello", 5}}, {{1, 9}, 1000, {NULL, 0}}};
-	struct imgo__gate_read call = {.who = imgo_str("1"), .device = imgo_str(""), .after = {1, 4}, .messages_max = 10,
-		.bytes_max = 1000, .messages = messages, .nmessages = 2, .more = true, .gap = true, .position = {1, 9},
+	struct imgo__gate_read call = {.who = imgo_str("1"),
+		.device = imgo_str(""),
+		.after = {1, 4},
+		.messages_max = 10,
+		.bytes_max = 1000,
+		.messages = messages,
+		.nmessages = 2,
+		.more = true,
+		.gap = true,
+		.position = {1, 9},
 		.cursor = {1, 4}};
 	struct imgo__gate_read got = {0};
 	struct imgo__arena arena = {0};
@@ -138,8 +146,10 @@ static void sessions_message(void **state)
 
 static void acks_and_compares(void **state)
 {
-	struct imgo__gate_ack acks[] = {{.who = imgo_str("1"), .device = imgo_str(""), .id = {2, 3}, .err = IMGO_EREBUILDING}};
-	struct imgo__gate_compare compares[] = {{.who = imgo_str("1"), .delivered = {1, 2}, .acked = {1, 1}, .behind = true}};
+	struct imgo__gate_ack acks[] = {
+		{.who = imgo_str("1"), .device = imgo_str(""), .id = {2, 3}, .err = IMGO_EREBUILDING}};
+	struct imgo__gate_compare compares[] = {
+		{.who = imgo_str("1"), .delivered = {1, 2}, .acked = {1, 1}, .behind = true}};
 	struct imgo__gate_ack *got_acks = NULL, ack_answer[1] = {{.err = 1}};
 	struct imgo__gate_compare *got_compares = NULL, compare_answer[1] = {{.err = 1}};
 	struct imgo__arena arena = {0};
@@ -173,8 +183,9 @@ static void acks_and_compares(void **state)
 
 static void renew_message(void **state)
 {
-	struct imgo__gate_renew call = {.registry = {.comet = 3, .inc = {5, 6}, .address = imgo_str("127.0.0.1:8092"),
-						.lease_ms = 10000, .leaving = true}};
+	struct imgo__gate_renew call = {
+		.registry = {
+			.comet = 3, .inc = {5, 6}, .address = imgo_str("127.0.0.1:8092"), .lease_ms = 10000, .leaving = true}};
 	struct imgo__gate_renew got = {0};
 	struct imgo__mp mp;
 

@@ -123,10 +123,8 @@ static void complete(struct fixture *f)
 {
 	for (int step = IMGO_MARKER_BEGIN; step <= IMGO_MARKER_FINISH; step++) {
 		struct wait w = {.loop = f->loop};
-		struct imgo_store_marker m = {.epoch = EPOCH,
-			.partition = PARTITION,
-			.step = (enum imgo_marker_step)step,
-			.token = 9};
+		struct imgo_store_marker m = {
+			.epoch = EPOCH, .partition = PARTITION, .step = (enum imgo_marker_step)step, .token = 9};
 		assert_int_equal(wait_for(&w, imgo_store_marker(f->store, &m, woken, &w)), 0);
 	}
 }
@@ -139,12 +137,8 @@ static int append(struct fixture *f, const char *user, uint64_t id, size_t size)
 		.id = {EPOCH, id}, .at_ms = imgo_loop_wall_ms(f->loop), .data = imgo_strn(data, size)};
 	memcpy(body.msgid.b, &id, sizeof id);
 	struct imgo_store_append item = {.user = imgo_str(user), .body = &body};
-	struct imgo_store_append_many call = {.epoch = EPOCH,
-		.partition = PARTITION,
-		.bodies = &body,
-		.nbodies = 1,
-		.items = &item,
-		.nitems = 1};
+	struct imgo_store_append_many call = {
+		.epoch = EPOCH, .partition = PARTITION, .bodies = &body, .nbodies = 1, .items = &item, .nitems = 1};
 	int err = wait_for(&w, imgo_store_append_many(f->store, &call, woken, &w));
 	free(data);
 	return err;
@@ -154,8 +148,7 @@ static int ack(struct fixture *f, const char *user, uint64_t id)
 {
 	struct wait w = {.loop = f->loop};
 	struct imgo_store_ack item = {.user = imgo_str(user), .id = {EPOCH, id}};
-	struct imgo_store_ack_many call = {
-		.epoch = EPOCH, .partition = PARTITION, .items = &item, .nitems = 1};
+	struct imgo_store_ack_many call = {.epoch = EPOCH, .partition = PARTITION, .items = &item, .nitems = 1};
 	return wait_for(&w, imgo_store_ack_many(f->store, &call, woken, &w));
 }
 
@@ -164,8 +157,7 @@ static int read_all(struct fixture *f, const char *user, struct imgo_store_read 
 	struct wait w = {.loop = f->loop};
 	*item = (struct imgo_store_read){
 		.user = imgo_str(user), .after = item->after, .messages_max = 1000000, .bytes_max = SIZE_MAX};
-	struct imgo_store_read_many call = {
-		.epoch = EPOCH, .partition = PARTITION, .items = item, .nitems = 1};
+	struct imgo_store_read_many call = {.epoch = EPOCH, .partition = PARTITION, .items = item, .nitems = 1};
 	return wait_for(&w, imgo_store_read_many(f->store, &call, woken, &w));
 }
 
@@ -359,8 +351,7 @@ static void full_disk(void **state)
 	struct fixture *f = *state;
 	f->place.mounted = mount("tmpfs", f->place.path, "tmpfs", 0, "size=6m") == 0;
 	if (!f->place.mounted) {
-		printf("SKIPPED: no tmpfs can be mounted here (%s): a full disk is NOT tested\n",
-			strerror(errno));
+		printf("SKIPPED: no tmpfs can be mounted here (%s): a full disk is NOT tested\n", strerror(errno));
 		skip();
 	}
 	f->options.bytes_max = SIZE_MAX;

@@ -209,8 +209,7 @@ static enum imgo_append_result model_append(struct model *m, struct entry new, s
 	if (same && m->entries[i].known)
 		return IMGO_APPEND_BELOW;
 	if (!before(m->top, new.id) || !before(m->floor, new.id)) {
-		result = before(m->floor, new.id) && model_duplicate(m, &new) ? IMGO_APPEND_DUPLICATE
-									      : IMGO_APPEND_BELOW;
+		result = before(m->floor, new.id) && model_duplicate(m, &new) ? IMGO_APPEND_DUPLICATE : IMGO_APPEND_BELOW;
 		if (m->rebuild && result == IMGO_APPEND_BELOW)
 			model_add(m, i, new, false);
 	} else {
@@ -428,8 +427,7 @@ static void do_append(struct run *r)
 static void do_ack(struct run *r)
 {
 	int name = (int)chance(chance(3) ? 4 : NAMES);
-	struct imgo_id id = {
-		r->next.epoch, r->next.id - chance(r->next.id < 30 ? (unsigned)r->next.id + 1 : 30)};
+	struct imgo_id id = {r->next.epoch, r->next.id - chance(r->next.id < 30 ? (unsigned)r->next.id + 1 : 30)};
 	if (chance(5) == 0)
 		id = (struct imgo_id){0, 0};
 	model_ack(&r->m, name, id);
@@ -452,11 +450,8 @@ static void step(struct run *r)
 {
 	struct model *m = &r->m;
 	let_time_pass(r);
-	r->ctx = (struct imgo__userlog_ctx){.options = &m->options,
-		.now_ms = m->now_ms,
-		.rebuild = m->rebuild,
-		.gone = on_gone,
-		.user = r};
+	r->ctx = (struct imgo__userlog_ctx){
+		.options = &m->options, .now_ms = m->now_ms, .rebuild = m->rebuild, .gone = on_gone, .user = r};
 	m->dropped = 0;
 	went = 0;
 	if (chance(3))
@@ -469,8 +464,7 @@ static void step(struct run *r)
 	invariants(&r->log, &m->options);
 	assert_int_equal(r->born - r->died, r->log.nlive); /* each that dies is told, once */
 	same_plan(m, &r->log);
-	same_id(imgo_id_max(model_prev(m, (struct imgo_id){UINT32_MAX, UINT64_MAX}), m->lost),
-		imgo__userlog_head(&r->log));
+	same_id(imgo_id_max(model_prev(m, (struct imgo_id){UINT32_MAX, UINT64_MAX}), m->lost), imgo__userlog_head(&r->log));
 	assert_false(before(imgo__userlog_head(&r->log), m->floor));
 	if (chance(20) == 0)
 		through_the_record(&r->log);
@@ -502,8 +496,8 @@ static void against_the_model(void **state)
 	}
 }
 
-static enum imgo_append_result append_one(struct imgo__userlog *log, struct imgo__userlog_ctx ctx, uint64_t id,
-	uint8_t tag, uint64_t at_ms)
+static enum imgo_append_result append_one(
+	struct imgo__userlog *log, struct imgo__userlog_ctx ctx, uint64_t id, uint8_t tag, uint64_t at_ms)
 {
 	struct imgo__userlog_append append = {.id = {1, id}, .at_ms = at_ms, .tag = {tag}};
 	assert_int_equal(imgo__userlog_append(log, &ctx, &append), 0);
@@ -593,8 +587,7 @@ static void damage(void **state)
 	imgo__userlog_init(&log);
 	for (uint64_t id = 1; id <= 20; id++) {
 		struct imgo__userlog_ctx ctx = {.options = &o, .now_ms = 1000 + id};
-		struct imgo__userlog_append append = {
-			.id = {(uint32_t)id / 5 + 1, id * 1000000}, .at_ms = 1000 - id};
+		struct imgo__userlog_append append = {.id = {(uint32_t)id / 5 + 1, id * 1000000}, .at_ms = 1000 - id};
 		memcpy(append.tag, &id, sizeof append.tag);
 		assert_int_equal(imgo__userlog_append(&log, &ctx, &append), 0);
 		assert_int_equal(imgo__userlog_attach(&log, &ctx, name_of((int)id % 3)), 0);

@@ -23,7 +23,7 @@ struct imgo_auth_check {
 	struct imgo_str device; /* that the token is for, "" for any */
 	const struct imgo_str *rooms;
 	size_t nrooms;
-	uint64_t expires_ms;    /* wall clock; 0: never */
+	uint64_t expires_ms; /* wall clock; 0: never */
 };
 
 struct imgo_auth_ops {

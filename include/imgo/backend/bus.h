@@ -42,7 +42,7 @@ struct imgo_bus_record {
 	/* results of produce, contents of fetch */
 	uint64_t offset;
 	uint64_t at_ms; /* the bus's time-stamp (Kafka: LogAppendTime), wall clock */
-	int err;        /* of produce: 0 accepted; IMGO_EUNAVAILABLE, IMGO_ETIMEDOUT (unknown), IMGO_ELIMIT (queue), … */
+	int err; /* of produce: 0 accepted; IMGO_EUNAVAILABLE, IMGO_ETIMEDOUT (unknown), IMGO_ELIMIT (queue), … */
 };
 
 /* All records of a produce_many ended, each with its err. err: 0, or the first that is not. Order within a partition is

@@ -35,10 +35,10 @@
 extern "C" {
 #endif
 
-#define IMGO_REGISTRY_ROOMS_MAX 64    /* of one session */
-#define IMGO_REGISTRY_ADDRESS_MAX 63  /* "host:port" of a comet's RPC */
-#define IMGO_REGISTRY_SHARDS_MAX 64
-#define IMGO_REGISTRY_COUNT_MAX 65536 /* rooms in one answer of count */
+#define IMGO_REGISTRY_ROOMS_MAX    64 /* of one session */
+#define IMGO_REGISTRY_ADDRESS_MAX  63 /* "host:port" of a comet's RPC */
+#define IMGO_REGISTRY_SHARDS_MAX   64
+#define IMGO_REGISTRY_COUNT_MAX    65536 /* rooms in one answer of count */
 #define IMGO_REGISTRY_LEASE_MAX_MS 3600000
 
 typedef void imgo_registry_cb(int err, void *user);
@@ -99,8 +99,8 @@ struct imgo_registry_renew {
 	uint32_t comet;
 	struct imgo_incarnation inc;
 	struct imgo_str address; /* where its RPC listens; "" for one in the same process */
-	uint64_t lease_ms; /* 1 to IMGO_REGISTRY_LEASE_MAX_MS */
-	bool leaving; /* ends the lease now */
+	uint64_t lease_ms;       /* 1 to IMGO_REGISTRY_LEASE_MAX_MS */
+	bool leaving;            /* ends the lease now */
 	/* results. err of the call: 0 if at least one shard answered and none refused; IMGO_ESTALE: a larger incarnation lives */
 	uint32_t list_version; /* of the list of routers: the highest seen; 0: there is none */
 	struct imgo_registry_shard shards[IMGO_REGISTRY_SHARDS_MAX];

@@ -51,10 +51,10 @@
 extern "C" {
 #endif
 
-#define IMGO_STORE_DEVICES_MAX 16
-#define IMGO_STORE_TAGS_MAX 256
-#define IMGO_STORE_TAGS_MS (5 * 60 * 1000)
-#define IMGO_STORE_TOKEN_HASH_LEN 32 /* SHA-256 of the token; tokens themselves are never stored */
+#define IMGO_STORE_DEVICES_MAX     16
+#define IMGO_STORE_TAGS_MAX        256
+#define IMGO_STORE_TAGS_MS         (5 * 60 * 1000)
+#define IMGO_STORE_TOKEN_HASH_LEN  32 /* SHA-256 of the token; tokens themselves are never stored */
 #define IMGO_STORE_TOKEN_ROOMS_MAX 16
 
 /* err 0, or why the whole call failed (then no result counts). */
@@ -62,9 +62,9 @@ typedef void imgo_store_cb(int err, void *user);
 
 /* ---- append (job alone) ---- */
 enum imgo_append_result {
-	IMGO_APPEND_NEW = 1,   /* added: tell */
-	IMGO_APPEND_PRESENT,   /* this id is in the log already, still wanted (a replay): tell again */
-	IMGO_APPEND_BELOW,     /* at or below the floor, or answered for before and not in the log any more: done with */
+	IMGO_APPEND_NEW = 1, /* added: tell */
+	IMGO_APPEND_PRESENT, /* this id is in the log already, still wanted (a replay): tell again */
+	IMGO_APPEND_BELOW,   /* at or below the floor, or answered for before and not in the log any more: done with */
 	IMGO_APPEND_DUPLICATE, /* another id with the same msgid is or was in the log: dropped, counted */
 	IMGO_APPEND_EXPIRED,   /* older than the TTL: not added, the floor rose over it, counted as lost */
 };
@@ -116,9 +116,9 @@ struct imgo_store_read {
 	/* results */
 	const struct imgo_store_message *messages; /* in order */
 	size_t nmessages;
-	bool more;            /* there are further ones: read again from `position` */
-	bool gap;             /* between `after` (or the cursor) and the first message some were lost to limit or TTL */
-	uint32_t missing;     /* ids whose body is missing or foreign: skipped, counted, part of `position`, and of
+	bool more;        /* there are further ones: read again from `position` */
+	bool gap;         /* between `after` (or the cursor) and the first message some were lost to limit or TTL */
+	uint32_t missing; /* ids whose body is missing or foreign: skipped, counted, part of `position`, and of
 	                         messages_max */
 	struct imgo_id position; /* what the session has once it has these: the last id, at least the floor */
 	struct imgo_id cursor;   /* of the device, {0,0} when it has none */
@@ -201,11 +201,14 @@ struct imgo_store_options {
 	uint32_t messages_max; /* of one user's log; default 1,000 */
 	size_t bytes_max;      /* of the bodies in one user's log; default 1 MiB */
 };
-#define IMGO_STORE_OPTIONS_INIT {sizeof(struct imgo_store_options), 24ull * 3600 * 1000, 1000, 1024 * 1024}
+#define IMGO_STORE_OPTIONS_INIT \
+	{ \
+		sizeof(struct imgo_store_options), 24ull * 3600 * 1000, 1000, 1024 * 1024 \
+	}
 
 /* The table. All members are mandatory unless marked. `impl` is what imgo_store_new_custom was given. */
 struct imgo_store_ops {
-	size_t size; /* sizeof(struct imgo_store_ops) */
+	size_t size;              /* sizeof(struct imgo_store_ops) */
 	void (*free)(void *impl); /* ends every call that is under way (IMGO_ECANCELED), then frees */
 	int (*append_many)(void *impl, struct imgo_store_append_many *call, imgo_store_cb *cb, void *user);
 	int (*read_many)(void *impl, struct imgo_store_read_many *call, imgo_store_cb *cb, void *user);
