@@ -273,6 +273,8 @@ static void answered(struct peer *peer, int err)
 	struct imgo__carrier *carrier = peer->carrier;
 
 	carrier->in_flight--;
+	if (err == IMGO_ECANCELED)
+		return; /* the peer, or all of the carrier, is being freed */
 	if (err)
 		imgo_stat_add(carrier->dropped, 1);
 	if (err == IMGO_ESTALE)
@@ -283,10 +285,7 @@ static void answered(struct peer *peer, int err)
 static void on_answer(int err, struct imgo__mp *result, void *user)
 {
 	(void)result;
-	if (err != IMGO_ECANCELED)
-		answered(user, err);
-	else
-		((struct peer *)user)->carrier->in_flight--;
+	answered(user, err);
 }
 
 static void on_cast_answer(int err, struct imgo__mp *result, void *user)
@@ -295,11 +294,7 @@ static void on_cast_answer(int err, struct imgo__mp *result, void *user)
 
 	(void)result;
 	peer->cast_in_flight = false;
-	if (err == IMGO_ECANCELED) {
-		peer->carrier->in_flight--;
-		return;
-	}
-	if (peer->casts.n)
+	if (err != IMGO_ECANCELED && peer->casts.n)
 		imgo__defer(peer->carrier->loop, &peer->carrier->flush);
 	answered(peer, err);
 }

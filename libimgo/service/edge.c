@@ -34,6 +34,28 @@ void imgo__edge_call_free(struct imgo__edge_call *call)
 	free(call);
 }
 
+bool imgo__edge_describe(struct imgo_edge *edge, const struct imgo__edge_session *session, struct imgo__arena *arena,
+	struct imgo__gate_session *out)
+{
+	struct imgo_str now[IMGO__GATE_ROOMS_MAX], *rooms;
+	int n = imgo_hub_rooms(edge->hub, session->conn, now, IMGO__GATE_ROOMS_MAX);
+	bool ok = true;
+
+	n = n < 0 ? 0 : n > IMGO__GATE_ROOMS_MAX ? IMGO__GATE_ROOMS_MAX : n;
+	out->who = imgo__arena_str(arena, imgo__edge_who(session), &ok);
+	out->device = imgo__arena_str(arena, imgo__edge_device(session), &ok);
+	out->id = imgo__edge_session_id(edge, session->conn.h);
+	out->seq = session->seq;
+	rooms = imgo__arena_zalloc(arena, (size_t)n + 1, sizeof *rooms);
+	if (!rooms)
+		return false;
+	for (int i = 0; i < n; i++)
+		rooms[i] = imgo__arena_str(arena, now[i], &ok);
+	out->rooms = rooms;
+	out->nrooms = (size_t)n;
+	return ok;
+}
+
 /* ---- logins ---- */
 
 struct login_call {

@@ -49,6 +49,12 @@ static void write_soon(struct imgo_edge *edge, uint64_t delay_ms)
 		imgo__timer_start(edge->loop, &edge->write_timer, delay_ms);
 }
 
+/* Something failed: what is due is put off. */
+static void write_again(struct imgo_edge *edge)
+{
+	imgo__timer_start(edge->loop, &edge->write_timer, WRITE_AGAIN_MS);
+}
+
 /* ---- marks ---- */
 
 static void mark_list(struct imgo_edge *edge, struct imgo__edge_session *session, struct imgo__list *list)
@@ -152,7 +158,8 @@ void imgo__edge_packet(struct imgo_edge *edge, struct imgo__edge_session *sessio
 
 /* ---- the end of a session ---- */
 
-static void closing_add(struct imgo_edge *edge, uint64_t n, struct imgo_str who, struct imgo_str device, struct imgo_id acked)
+void imgo__edge_unregister(
+	struct imgo_edge *edge, uint64_t n, struct imgo_str who, struct imgo_str device, struct imgo_id acked)
 {
 	struct imgo__edge_closing *closing = imgo__zalloc(sizeof *closing + who.len + device.len);
 
@@ -170,12 +177,6 @@ static void closing_add(struct imgo_edge *edge, uint64_t n, struct imgo_str who,
 	write_soon(edge, 1);
 }
 
-void imgo__edge_unregister(
-	struct imgo_edge *edge, uint64_t n, struct imgo_str who, struct imgo_str device, struct imgo_id acked)
-{
-	closing_add(edge, n, who, device, acked);
-}
-
 void imgo__edge_closed(struct imgo_edge *edge, struct imgo__edge_session *session, const struct imgo_hub_closed *closed)
 {
 	struct imgo_id acked = session->acked;
@@ -189,7 +190,7 @@ void imgo__edge_closed(struct imgo_edge *edge, struct imgo__edge_session *sessio
 	if (imgo_id_cmp(acked, session->stored) <= 0)
 		acked = (struct imgo_id){0, 0};
 	imgo__list_remove(&session->marks);
-	closing_add(edge, session->conn.h, imgo__edge_who(session), imgo__edge_device(session), acked);
+	imgo__edge_unregister(edge, session->conn.h, imgo__edge_who(session), imgo__edge_device(session), acked);
 }
 
 void imgo__edge_rooms_changed(struct imgo_edge *edge, struct imgo__edge_session *session)
@@ -225,7 +226,7 @@ static void closing_result(struct imgo_edge *edge, struct imgo__edge_closing *cl
 		return;
 	}
 	if (closing->n)
-		closing_add(edge, closing->n, imgo_strn(closing->bytes, closing->who_len),
+		imgo__edge_unregister(edge, closing->n, imgo_strn(closing->bytes, closing->who_len),
 			imgo_strn(closing->bytes + closing->who_len, closing->device_len), (struct imgo_id){0, 0});
 	closing->n = 0;
 	imgo__list_insert(&edge->closings, &closing->link);
@@ -264,10 +265,8 @@ static void on_acked(int err, void *user)
 	}
 	if (edge) {
 		edge->writes--;
-		if (failed) {
-			imgo__timer_stop(edge->loop, &edge->write_timer);
-			write_soon(edge, WRITE_AGAIN_MS);
-		}
+		if (failed)
+			write_again(edge);
 		disconnect_closings(edge, &unregister);
 		imgo__edge_check_stopped(edge);
 	}
@@ -349,7 +348,6 @@ static bool write_acks(struct imgo_edge *edge)
 struct session_call {
 	struct imgo__edge_call call;
 	size_t n;
-	bool rooms;
 	struct imgo__gate_session items[WRITE_MAX];
 	struct imgo__edge_closing *closings[WRITE_MAX];
 };
@@ -373,10 +371,8 @@ static void on_disconnected(int err, void *user)
 	}
 	if (edge) {
 		edge->writes--;
-		if (again) {
-			imgo__timer_stop(edge->loop, &edge->write_timer);
-			write_soon(edge, WRITE_AGAIN_MS);
-		}
+		if (again)
+			write_again(edge);
 		imgo__edge_check_stopped(edge);
 	}
 	imgo__edge_call_free(&self->call);
@@ -453,27 +449,6 @@ static void on_rooms_written(int err, void *user)
 	imgo__edge_call_free(&self->call);
 }
 
-static void rooms_add(struct session_call *self, struct imgo__edge_session *session, bool *ok)
-{
-	struct imgo_edge *edge = self->call.edge;
-	struct imgo__arena *arena = &self->call.arena;
-	struct imgo__gate_session *item = &self->items[self->n++];
-	struct imgo_str now[IMGO__GATE_ROOMS_MAX], *rooms;
-	int n = imgo_hub_rooms(edge->hub, session->conn, now, IMGO__GATE_ROOMS_MAX);
-
-	item->who = imgo__arena_str(arena, imgo__edge_who(session), ok);
-	item->device = imgo__arena_str(arena, imgo__edge_device(session), ok);
-	item->id = imgo__edge_session_id(edge, session->conn.h);
-	rooms = imgo__arena_zalloc(arena, (size_t)(n > 0 ? n : 1), sizeof *rooms);
-	if (!rooms) {
-		*ok = false;
-		return;
-	}
-	for (int i = 0; i < n && i < IMGO__GATE_ROOMS_MAX; i++)
-		rooms[item->nrooms++] = imgo__arena_str(arena, now[i], ok);
-	item->rooms = rooms;
-}
-
 static bool write_rooms(struct imgo_edge *edge)
 {
 	const uint64_t *handles = (const uint64_t *)(void *)edge->roomsq.data;
@@ -492,7 +467,7 @@ static bool write_rooms(struct imgo_edge *edge)
 		if (!session)
 			continue;
 		session->rooms_queued = false;
-		rooms_add(self, session, &ok);
+		ok &= imgo__edge_describe(edge, session, &self->call.arena, &self->items[self->n++]);
 	}
 	imgo__buf_consume(&edge->roomsq, taken * sizeof *handles);
 	if (self->n == 0) {

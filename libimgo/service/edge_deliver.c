@@ -77,33 +77,40 @@ static bool send_messages(struct imgo_edge *edge, struct imgo__edge_session *ses
 	return true;
 }
 
-/* All messages of a read, in portions. A message that this session has by now is skipped. */
-static bool send_read(struct imgo_edge *edge, struct imgo__edge_session *session, const struct imgo__gate_read *read)
+/* Sends the first of a read's messages that this session does not have, SEND_MAX at most; *at is the next to look at. */
+static bool send_portion(
+	struct imgo_edge *edge, struct imgo__edge_session *session, const struct imgo__gate_read *read, size_t *at)
 {
 	struct imgo_msg *batch[SEND_MAX];
 	struct imgo_id last = {0, 0};
 	size_t n = 0;
 	bool ok = true;
 
-	for (size_t i = 0; ok && i < read->nmessages; i++) {
-		const struct imgo__gate_message *from = &read->messages[i];
+	for (; ok && n < SEND_MAX && *at < read->nmessages; ++*at) {
+		const struct imgo__gate_message *from = &read->messages[*at];
 		if (imgo_id_cmp(from->id, session->delivered) <= 0)
 			continue;
 		ok = imgo_msg_new(&batch[n], from->op, from->id, from->body.p, from->body.len) == 0;
-		if (!ok)
-			break;
+		n += ok;
 		last = from->id;
-		if (++n == SEND_MAX || i + 1 == read->nmessages) {
-			ok = send_messages(edge, session, batch, n, last);
-			while (n)
-				imgo_msg_unref(batch[--n]);
-		}
 	}
 	if (ok && n)
 		ok = send_messages(edge, session, batch, n, last);
 	while (n)
 		imgo_msg_unref(batch[--n]);
 	return ok;
+}
+
+/* All messages of a read. False: the session is gone, or memory is short. */
+static bool send_read(struct imgo_edge *edge, struct imgo__edge_session *session, const struct imgo__gate_read *read)
+{
+	size_t at = 0;
+
+	while (at < read->nmessages) {
+		if (!send_portion(edge, session, read, &at))
+			return false;
+	}
+	return true;
 }
 
 /* ---- reading ---- */

@@ -122,6 +122,10 @@ struct imgo__edge_call {
 void *imgo__edge_call_new(struct imgo_edge *edge, size_t size);
 void imgo__edge_call_free(struct imgo__edge_call *call);
 
+/* What logic is told of a session: who it is, and its rooms as they are now, copied to the arena. False: out of memory. */
+bool imgo__edge_describe(struct imgo_edge *edge, const struct imgo__edge_session *session, struct imgo__arena *arena,
+	struct imgo__gate_session *out);
+
 static inline struct imgo_str imgo__edge_who(const struct imgo__edge_session *session)
 {
 	return imgo_strn(session->bytes, session->who_len);
@@ -155,6 +159,8 @@ void imgo__edge_sent(struct imgo_edge *edge, struct imgo__edge_session *session)
 void imgo__edge_packet(struct imgo_edge *edge, struct imgo__edge_session *session, int32_t op);
 /* The session is going: decides what its client has, and queues that and the unregistering. */
 void imgo__edge_closed(struct imgo_edge *edge, struct imgo__edge_session *session, const struct imgo_hub_closed *closed);
+/* Writes `acked` ({0,0}: nothing) back for a session that is gone, or never was, and unregisters it; tries until both are
+ * done. */
 void imgo__edge_unregister(
 	struct imgo_edge *edge, uint64_t n, struct imgo_str who, struct imgo_str device, struct imgo_id acked);
 void imgo__edge_rooms_changed(struct imgo_edge *edge, struct imgo__edge_session *session);

@@ -186,29 +186,6 @@ static void on_announced(int err, void *user)
 	imgo__edge_call_free(&self->call);
 }
 
-static void announce_add(struct announce_call *self, struct imgo__edge_session *session, bool *ok)
-{
-	struct imgo__arena *arena = &self->call.arena;
-	struct imgo__gate_session *item = &self->items[self->n++];
-	struct imgo_str now[IMGO__GATE_ROOMS_MAX], *rooms;
-	int n = imgo_hub_rooms(self->call.edge->hub, session->conn, now, IMGO__GATE_ROOMS_MAX);
-
-	n = n < 0 ? 0 : n > IMGO__GATE_ROOMS_MAX ? IMGO__GATE_ROOMS_MAX : n;
-	item->who = imgo__arena_str(arena, imgo__edge_who(session), ok);
-	item->device = imgo__arena_str(arena, imgo__edge_device(session), ok);
-	item->id = imgo__edge_session_id(self->call.edge, session->conn.h);
-	item->seq = session->seq;
-	rooms = imgo__arena_zalloc(arena, (size_t)n + 1, sizeof *rooms);
-	if (!rooms) {
-		*ok = false;
-		return;
-	}
-	for (int i = 0; i < n; i++)
-		rooms[i] = imgo__arena_str(arena, now[i], ok);
-	item->rooms = rooms;
-	item->nrooms = (size_t)n;
-}
-
 /* All of one ring, in as many calls as it takes: the next ring's turn comes when all are answered. */
 static bool announce_ring(struct imgo_edge *edge, struct imgo__list *ring)
 {
@@ -219,7 +196,8 @@ static bool announce_ring(struct imgo_edge *edge, struct imgo__list *ring)
 	{
 		if (!self && !(self = imgo__edge_call_new(edge, sizeof *self)))
 			return false;
-		announce_add(self, imgo__container_of(at, struct imgo__edge_session, ring), &ok);
+		ok &= imgo__edge_describe(edge, imgo__container_of(at, struct imgo__edge_session, ring),
+			&self->call.arena, &self->items[self->n++]);
 		if (self->n < BATCH_MAX && at->next != ring)
 			continue;
 		if (!ok || edge->gate.ops->announce(edge->gate.impl, self->items, self->n, on_announced, self) < 0) {
