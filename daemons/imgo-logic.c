@@ -4,11 +4,13 @@
 #include <imgo/push.h>
 
 #include "cluster.h"
+#include "page.h"
 
 struct logic_config {
 	struct imgo_push_options push;
 	struct imgo_http_options http;
 	int sessions_policy;
+	bool page;
 };
 
 static const char *const policies[] = {"replace", "refuse", NULL}; /* enum imgo_sessions_policy */
@@ -20,6 +22,7 @@ static const struct imgo_property table[] = {
 		"Address of the push API; on any but loopback api.key is required.")},
 	{IMGO_PROPERTY("logic.store-http", STRING, struct logic_config, http.store_listen, "127.0.0.1:8099", 0, 0,
 		"Address at which the original's store answers /1/msg/get.")},
+	DAEMON_PAGE_PROPERTY(struct logic_config, page),
 	{IMGO_PROPERTY("api.key", STRING, struct logic_config, http.api_key, NULL, 8, 256,
 		 "Required of every call as \"Authorization: Bearer KEY\"."),
 		.flags = IMGO_PROPERTY_SECRET},
@@ -70,13 +73,18 @@ static int open_logic(struct logic *logic, struct logic_config *config, struct i
 	if (err < 0)
 		return err;
 	config->http.push = logic->push;
-	return imgo_http_new(&logic->http, logic->daemon.loop, &config->http, error);
+	if (config->page)
+		daemon_page_add(&config->http);
+	err = imgo_http_new(&logic->http, logic->daemon.loop, &config->http, error);
+	if (err == 0 && config->page)
+		daemon_page_log(&logic->daemon, logic->http);
+	return err;
 }
 
 int main(int argc, char **argv)
 {
 	struct logic logic = {.cluster = CLUSTER_INIT};
-	struct logic_config config = {IMGO_PUSH_OPTIONS_INIT, IMGO_HTTP_OPTIONS_INIT, 0};
+	struct logic_config config = {IMGO_PUSH_OPTIONS_INIT, IMGO_HTTP_OPTIONS_INIT, 0, false};
 	struct imgo_config_set sets[] = {{table, &config}, {daemon_kafka_table, &logic.cluster.kafka},
 		{daemon_memcached_table, &logic.cluster.stored}, {daemon_router_peers_table, &logic.cluster.routers}};
 	struct imgo_error error = {0};

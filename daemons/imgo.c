@@ -5,7 +5,7 @@
  */
 #include <imgo/node.h>
 
-#include "common.h"
+#include "page.h"
 
 struct standalone {
 	struct daemon daemon;
@@ -18,6 +18,7 @@ struct standalone {
 	struct imgo_store_options store;
 	struct imgo_bus_memory_options bus;
 	int sessions_policy, v1_ack;
+	bool page;
 	struct imgo_node *running;
 };
 
@@ -39,6 +40,7 @@ static const struct imgo_property table[] = {
 		"Address of the push API; on any but loopback api.key is required.")},
 	{IMGO_PROPERTY("logic.store-http", STRING, struct standalone, http.store_listen, "127.0.0.1:8099", 0, 0,
 		"Address at which the original's store answers /1/msg/get.")},
+	DAEMON_PAGE_PROPERTY(struct standalone, page),
 	{IMGO_PROPERTY("api.key", STRING, struct standalone, http.api_key, NULL, 8, 256,
 		 "Required of every call as \"Authorization: Bearer KEY\"."),
 		.flags = IMGO_PROPERTY_SECRET},
@@ -72,6 +74,8 @@ static void stop(void *user)
 
 static int open_node(struct standalone *self, struct imgo_error *error)
 {
+	int err;
+
 	self->push.sessions_policy = (enum imgo_sessions_policy)self->sessions_policy;
 	self->edge.v1_ack = (enum imgo_v1_ack)self->v1_ack;
 	self->edge.hub = &self->hub;
@@ -81,7 +85,12 @@ static int open_node(struct standalone *self, struct imgo_error *error)
 	self->node.edge = &self->edge;
 	self->node.dispatch = &self->dispatch;
 	self->node.http = &self->http;
-	return imgo_node_new(&self->running, self->daemon.loop, &self->node, error);
+	if (self->page)
+		daemon_page_add(&self->http);
+	err = imgo_node_new(&self->running, self->daemon.loop, &self->node, error);
+	if (err == 0 && self->page)
+		daemon_page_log(&self->daemon, imgo_node_http(self->running));
+	return err;
 }
 
 int main(int argc, char **argv)

@@ -18,13 +18,23 @@ extern "C" {
 
 struct imgo_http;
 
+/* A file that is served besides the API, for a page that tries it out: by GET, without the key, and to clients on this
+ * machine only (their address is a loopback address); the others get 404. */
+struct imgo_http_asset {
+	const char *path;         /* as in the request: "/", "/page.js" */
+	const char *content_type; /* "text/html; charset=utf-8" */
+	const void *data;
+	size_t len;
+};
+
 struct imgo_http_options {
 	size_t size;              /* no maximum or time-out below may be 0 unless it says so */
 	struct imgo_push *push;   /* borrowed, mandatory */
 	const char *listen;       /* the API; default "127.0.0.1:7172" */
 	const char *store_listen; /* the original's store port: /1/msg/get; NULL: none; default "127.0.0.1:8099" */
 	/* Required as "Authorization: Bearer <key>" in every call when it is set, compared in constant time. Without one only
-	 * loopback addresses are accepted (IMGO_EINVAL otherwise). */
+	 * loopback addresses are accepted (IMGO_EINVAL otherwise), and of the requests that a web page makes (they carry an
+	 * Origin) only those of pages of this machine: or any page that its user visits could push. */
 	const char *api_key;
 	uint32_t connections_max;    /* default 4,096 */
 	uint32_t pipeline_max;       /* requests of a connection that wait for their answer; default 64 */
@@ -32,12 +42,13 @@ struct imgo_http_options {
 	uint64_t request_timeout_ms; /* from the first byte of a request to its last, absolute; default 10,000 */
 	uint64_t idle_timeout_ms;    /* between requests; default 60,000 */
 	size_t body_max_bytes;       /* default 1 MiB; pushs with many users needs it */
-	void *reserved;
+	const struct imgo_http_asset *assets; /* borrowed for the life of the imgo_http; NULL: none */
+	size_t nassets;
 };
 #define IMGO_HTTP_OPTIONS_INIT \
 	{ \
 		sizeof(struct imgo_http_options), NULL, "127.0.0.1:7172", "127.0.0.1:8099", NULL, 4096, 64, 0, 10000, \
-			60000, 1024 * 1024, NULL \
+			60000, 1024 * 1024, NULL, 0 \
 	}
 
 /* Listens when it returns. Errors: IMGO_EINVAL (an address that is not loopback without a key), IMGO_EIO, IMGO_ENOMEM. */

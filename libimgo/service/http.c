@@ -119,20 +119,26 @@ static bool key_is_good(const struct imgo_http *http, const struct imgo__http_re
 	return value.len == len && imgo__const_eq(value.p, http->api_key, len);
 }
 
-static size_t find_route(struct imgo_str path, unsigned listener)
+/* The last route stands for what is not there, the one before it for the assets. */
+static size_t find_route(const struct imgo_http *http, const struct imgo__httpd_request *request, struct imgo_str path,
+	unsigned listener)
 {
 	size_t i = 0, none = imgo__http_nroutes - 1;
 
 	while (i < none && !imgo_str_eq(path, imgo_str(imgo__http_routes[i].path)))
 		i++;
-	return listener == IMGO__HTTP_STORE && !(imgo__http_routes[i].flags & IMGO__ROUTE_STORE) ? none : i;
+	if (listener == IMGO__HTTP_STORE && !(imgo__http_routes[i].flags & IMGO__ROUTE_STORE))
+		return none;
+	if (i == none && imgo__httpd_loopback(request) && imgo__http_find_asset(http, path))
+		return none - 1;
+	return i;
 }
 
 static bool on_head(
 	struct imgo__httpd_request *request, const struct imgo__http_request *head, unsigned listener, void *user)
 {
 	struct imgo_http *http = user;
-	size_t index = find_route(head->path, listener);
+	size_t index = find_route(http, request, head->path, listener);
 	const struct imgo__http_route *route = &imgo__http_routes[index];
 	bool post = route->flags & IMGO__ROUTE_POST;
 
@@ -140,6 +146,10 @@ static bool on_head(
 	if (!(route->flags & IMGO__ROUTE_OPEN) && !key_is_good(http, head)) {
 		imgo_stat_add(http->no_key, 1);
 		refuse(request, 401, IMGO__RET_BAD_TOKEN, "no valid key", "WWW-Authenticate: Bearer\r\n", false);
+	} else if (!http->api_key && !imgo__http_same_machine(head)) {
+		imgo_stat_add(http->cross_site, 1);
+		refuse(request, 403, IMGO__RET_BAD_TOKEN, "a page of another site may not call this: set api.key", NULL,
+			false);
 	} else if (!route->handle) {
 		imgo__http_refuse(request, 404, IMGO__RET_BAD_PARAMETER, "no such call");
 	} else if (!imgo_str_eq(head->method, imgo_str(post ? "POST" : "GET"))) {
@@ -219,6 +229,8 @@ static void enter_stats(struct imgo_http *http)
 	}
 	http->no_key = imgo_stats_counter(
 		set, "imgo_http_refused_total{reason=\"no_key\"}", "requests that the server refused by itself");
+	http->cross_site = imgo_stats_counter(
+		set, "imgo_http_refused_total{reason=\"cross_site\"}", "requests that the server refused by itself");
 }
 
 static int start(struct imgo_http *http, const struct imgo_http_options *options, struct imgo_error *error)
@@ -257,6 +269,8 @@ int imgo_http_new(struct imgo_http **out, struct imgo_loop *loop, const struct i
 		return imgo__fail(error, IMGO_ENOMEM, "http: out of memory");
 	http->loop = loop;
 	http->push = options->push;
+	http->assets = options->assets;
+	http->nassets = options->nassets;
 	imgo__list_init(&http->logs);
 	enter_stats(http);
 	err = start(http, options, error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files of the push API share: http.c (life, key, answers), http_routes.c, http_push.c,
- * http_token.c, http_log.c. */
+ * http_token.c, http_log.c, http_asset.c. */
 #ifndef IMGO__SERVICE_HTTP_IMPL_H
 #define IMGO__SERVICE_HTTP_IMPL_H
 
@@ -60,8 +60,10 @@ struct imgo_http {
 	struct imgo_push *push;
 	struct imgo__httpd *httpd;
 	char *api_key; /* NULL: none */
+	const struct imgo_http_asset *assets;
+	size_t nassets;
 	struct imgo__http_counters counters[IMGO__HTTP_ROUTES_MAX];
-	struct imgo_stat *no_key;
+	struct imgo_stat *no_key, *cross_site;
 	struct imgo__list logs; /* of http_log.c: under way */
 	uint32_t nlogs;
 };
@@ -80,6 +82,10 @@ int imgo__http_status_of(int err, int *ret);
 /* ---- parameters. 0, or the error; IMGO_ENOTFOUND: there is none ---- */
 int imgo__http_query(struct imgo__http_call *call, const char *name, struct imgo_str *out);
 
+/* http_asset.c */
+const struct imgo_http_asset *imgo__http_find_asset(const struct imgo_http *http, struct imgo_str path);
+bool imgo__http_same_machine(const struct imgo__http_request *head); /* no web page elsewhere has made this request */
+
 /* ---- handlers ---- */
 void imgo__http_push_user(struct imgo__http_call *call);
 void imgo__http_push_users(struct imgo__http_call *call);
@@ -87,6 +93,7 @@ void imgo__http_push_room(struct imgo__http_call *call);
 void imgo__http_push_all(struct imgo__http_call *call);
 void imgo__http_token_new(struct imgo__http_call *call);
 void imgo__http_msg_get(struct imgo__http_call *call);
+void imgo__http_asset(struct imgo__http_call *call);
 void imgo__http_logs_orphan(struct imgo_http *http); /* before http is freed */
 
 #endif

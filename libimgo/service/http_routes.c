@@ -170,6 +170,7 @@ const struct imgo__http_route imgo__http_routes[] = {
 	ROUTE("/1/admin/token/new", IMGO__ROUTE_POST, imgo__http_token_new),
 	ROUTE("/1/msg/get", IMGO__ROUTE_STORE, imgo__http_msg_get),
 	ROUTE("/healthz", IMGO__ROUTE_STORE | IMGO__ROUTE_OPEN, healthz),
+	ROUTE("asset", IMGO__ROUTE_OPEN, imgo__http_asset), /* no path begins like this: see find_route */
 	{"", 0, NULL, STATS("none")},
 };
 const size_t imgo__http_nroutes = sizeof imgo__http_routes / sizeof *imgo__http_routes;

@@ -68,7 +68,7 @@ static void on_acceptable(struct imgo_loop *loop, struct imgo__io *io, int event
 		if (err == IMGO_ETIMEDOUT)
 			return;
 		if (err == 0)
-			err = imgo__httpd_conn_new(httpd, fd, index);
+			err = imgo__httpd_conn_new(httpd, fd, index, imgo__addr_is_loopback(&peer));
 		if (err < 0) {
 			imgo_stat_add(httpd->stats.no_fds, 1);
 			pause_accept(httpd);

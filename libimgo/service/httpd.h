@@ -77,6 +77,8 @@ struct imgo__httpd_answer {
 void imgo__httpd_answer(struct imgo__httpd_request *request, const struct imgo__httpd_answer *answer);
 /* Nobody waits for the answer any more: the client is gone, or the server. It must be given nevertheless. */
 bool imgo__httpd_orphan(const struct imgo__httpd_request *request);
+/* The client's address is a loopback address. Not of an orphan. */
+bool imgo__httpd_loopback(const struct imgo__httpd_request *request);
 /* A word of the user's that stays with the request; 0 at first. */
 void imgo__httpd_set_tag(struct imgo__httpd_request *request, uintptr_t tag);
 uintptr_t imgo__httpd_tag(const struct imgo__httpd_request *request);

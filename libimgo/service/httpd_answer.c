@@ -60,6 +60,11 @@ bool imgo__httpd_orphan(const struct imgo__httpd_request *request)
 	return !request->conn || request->conn->dead;
 }
 
+bool imgo__httpd_loopback(const struct imgo__httpd_request *request)
+{
+	return request->conn->loopback;
+}
+
 void imgo__httpd_set_tag(struct imgo__httpd_request *request, uintptr_t tag)
 {
 	request->tag = tag;

@@ -339,7 +339,7 @@ static void on_waiting(struct imgo_loop *loop, struct imgo__timer *timer)
 
 /* ---- life ---- */
 
-int imgo__httpd_conn_new(struct imgo__httpd *httpd, int fd, unsigned listener)
+int imgo__httpd_conn_new(struct imgo__httpd *httpd, int fd, unsigned listener, bool loopback)
 {
 	struct imgo__httpd_conn *conn = imgo__zalloc(sizeof *conn);
 
@@ -349,6 +349,7 @@ int imgo__httpd_conn_new(struct imgo__httpd *httpd, int fd, unsigned listener)
 	}
 	conn->httpd = httpd;
 	conn->listener = (uint8_t)listener;
+	conn->loopback = loopback;
 	imgo__list_init(&conn->link);
 	imgo__list_init(&conn->idle);
 	imgo__list_init(&conn->requests);

@@ -81,7 +81,8 @@ struct imgo__httpd_conn {
 	size_t taken;         /* bytes that the client took since it stalled */
 	uint64_t idle_since_ms;
 	uint8_t wait, listener;
-	bool last; /* no further request is taken */
+	bool loopback; /* the peer's address is */
+	bool last;     /* no further request is taken */
 	bool eof, blocked, dead;
 	bool continue_due;
 };
@@ -98,7 +99,8 @@ struct imgo__httpd_request {
 void imgo__httpd_conn_gone(struct imgo__httpd *httpd); /* there is room again, or stop is over */
 
 /* ---- httpd_conn.c ---- */
-int imgo__httpd_conn_new(struct imgo__httpd *httpd, int fd, unsigned listener); /* the fd is closed on failure */
+/* The fd is closed on failure. */
+int imgo__httpd_conn_new(struct imgo__httpd *httpd, int fd, unsigned listener, bool loopback);
 void imgo__httpd_conn_free(struct imgo__httpd_conn *conn, bool reset);
 /* Ends it with the request that has begun; at once when there is none. */
 void imgo__httpd_conn_stop(struct imgo__httpd_conn *conn);

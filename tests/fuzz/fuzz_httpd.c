@@ -112,7 +112,7 @@ static struct imgo__buf converse(const uint8_t *data, size_t size, size_t piece)
 	int fd[2], turns = 0;
 
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd) == 0);
-	CHECK(imgo__httpd_conn_new(httpd, fd[1], 0) == 0);
+	CHECK(imgo__httpd_conn_new(httpd, fd[1], 0, true) == 0);
 	for (size_t at = 0; at < size;) {
 		size_t n = 1 + data[at] % piece;
 		ssize_t sent = send(fd[0], data + at, n < size - at ? n : size - at, MSG_NOSIGNAL);
