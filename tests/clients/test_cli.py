@@ -90,7 +90,7 @@ class Listen(unittest.TestCase):
         self.finish(start('listen', '--token', 'dave', '--timeout', '100ms', *ws), 0)
         self.finish(start('listen', '--token', 'dave', '--tcp', '127.0.0.1:1', '--timeout', '100ms'), 0)
         cli = start('listen', '--token', 'erin', *self.ends[0])
-        self.hub.said('login erin')
+        self.assertIn('listening', cli.stderr.readline())  # it has read the answer; with unread data its end is a reset
         cli.send_signal(signal.SIGINT)
         self.finish(cli)
         self.assertEqual(self.hub.said('closed erin'), 'closed erin 1')
