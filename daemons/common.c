@@ -40,7 +40,9 @@ const struct imgo_property daemon_hub_table[] = {
 	{IMGO_PROPERTY("hub.packets-per-second-max", UINT, struct imgo_hub_options, packets_per_second_max, "100", 0,
 		1000000, "Of one client, averaged over some seconds; 0: no limit.")},
 	{IMGO_PROPERTY("hub.origins", STRING, struct imgo_hub_options, origins, NULL, 0, 0,
-		"WebSocket origins that are allowed, between commas; not set: any.")},
+		 "Pages that may connect by WebSocket: their origins (https://a.example), exactly as browsers say them, between "
+		 "commas; not set: any. A client that says no Origin is no browser, and may."),
+		.check = imgo_hub_check_origins},
 	{0},
 };
 

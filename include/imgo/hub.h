@@ -156,14 +156,19 @@ struct imgo_hub_options {
 	uint32_t rooms_max;              /* of a connection; default 16 (a version 2 login: at most 64) */
 	uint32_t packets_per_second_max; /* of a client, averaged over some seconds; default 100; 0: none */
 	uint32_t walk_slice; /* connections of a fan-out walked before other events get a turn; default 1,024 */
-	const char *origins; /* WebSocket Origin allow-list, comma-separated; NULL: any */
+	/* WebSocket: which pages may connect, "https://a.example,https://b.example:8443", exactly as browsers say it in
+	 * Origin; NULL or empty: any. A client that says none is no browser, and may. */
+	const char *origins;
 };
 #define IMGO_HUB_OPTIONS_INIT \
 	{ \
 		sizeof(struct imgo_hub_options), 5000, 300000, 4096, 256 * 1024, 0, 10000, 16, 100, 1024, NULL \
 	}
 
-/* *out is the caller's. ops and options are copied; options may be NULL. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
+/* NULL: this is a list for options.origins; else what is wrong with it, for a person. Never to be freed. */
+IMGO_API const char *imgo_hub_check_origins(const char *list);
+
+/* *out is the caller's. ops and options are copied; options may be NULL. Errors: IMGO_EINVAL (origins too), IMGO_ENOMEM. */
 IMGO_API int imgo_hub_new(struct imgo_hub **out, struct imgo_loop *loop, const struct imgo_hub_ops *ops, void *user,
 	const struct imgo_hub_options *options, struct imgo_error *error);
 

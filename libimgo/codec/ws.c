@@ -16,7 +16,8 @@
 
 #include <imgo/error.h>
 
-#define FRAGMENTS_MAX 1024
+/* Fragments of one message: some, and one for every so many bytes that the message may have. Empty ones add up too. */
+enum { FRAGMENTS_MAX = 1024, FRAGMENT_BYTES = 64 };
 
 struct frame {
 	uint8_t op;
@@ -37,7 +38,8 @@ static bool is_control(const struct frame *f)
 	return f->op >= IMGO__WS_CLOSE;
 }
 
-static int check_first_byte(const struct imgo__ws *ws, struct frame *f, uint8_t b, uint16_t *close_code)
+static int check_first_byte(
+	const struct imgo__ws *ws, struct frame *f, uint8_t b, uint32_t fragments_max, uint16_t *close_code)
 {
 	bool known;
 
@@ -48,7 +50,7 @@ static int check_first_byte(const struct imgo__ws *ws, struct frame *f, uint8_t 
 		return fail(close_code, 1002, IMGO_EPROTO);
 	if (!is_control(f) && (f->op == IMGO__WS_CONT) != (ws->message_op != 0))
 		return fail(close_code, 1002, IMGO_EPROTO);
-	if (f->op == IMGO__WS_CONT && ws->fragments >= FRAGMENTS_MAX)
+	if (f->op == IMGO__WS_CONT && ws->fragments >= fragments_max)
 		return fail(close_code, 1008, IMGO_ELIMIT);
 	return 0;
 }
@@ -66,18 +68,17 @@ static bool read_length(struct frame *f, const uint8_t *data)
 	return short_len == 126 ? f->len > 125 : f->len > UINT16_MAX && f->len <= INT64_MAX;
 }
 
-/* > 0: the header is complete; 0: it needs f->header bytes; < 0 as imgo__ws_decode. room: for data payload.
- */
-static int read_header(const struct imgo__ws *ws, bool server, const uint8_t *data, size_t len, size_t room,
-	struct frame *f, uint16_t *close_code)
+/* > 0: the header is complete; 0: it needs f->header bytes; < 0 as imgo__ws_decode. gathered: of message_max. */
+static int read_header(const struct imgo__ws *ws, bool server, const uint8_t *data, size_t len, size_t message_max,
+	size_t gathered, struct frame *f, uint16_t *close_code)
 {
-	size_t extra;
+	size_t extra, room = message_max > gathered ? message_max - gathered : 0;
 	int rc;
 
 	f->header = 2;
 	if (len == 0)
 		return 0;
-	rc = check_first_byte(ws, f, data[0], close_code);
+	rc = check_first_byte(ws, f, data[0], FRAGMENTS_MAX + (uint32_t)(message_max / FRAGMENT_BYTES), close_code);
 	if (rc || len == 1)
 		return rc;
 	extra = (data[1] & 0x7F) < 126 ? 0 : (data[1] & 0x7F) == 126 ? 2 : 8;
@@ -185,7 +186,7 @@ ssize_t imgo__ws_decode(struct imgo__ws *ws, bool server, uint8_t *data, size_t 
 	*need = 1;
 	if (ws->closed)
 		return (ssize_t)len;
-	rc = read_header(ws, server, data, len, message_max > gathered ? message_max - gathered : 0, &f, close_code);
+	rc = read_header(ws, server, data, len, message_max, gathered, &f, close_code);
 	*need = f.header + (size_t)f.len;
 	if (rc <= 0)
 		return rc;

@@ -39,7 +39,7 @@ struct imgo__ws_event {
  * Returns > 0: bytes taken, *event filled; 0: incomplete, *need = least length to ask again with (a message of up to
  * message_max, never more); < 0: the connection must be closed with *close_code: IMGO_EPROTO (1002: mask, RSV, opcode,
  * control frame, order, close payload; 1007: UTF-8, found as early as the bytes are there) or IMGO_ELIMIT (1009 at the
- * frame header; 1008: more than 1024 fragments) or IMGO_ENOMEM (1011).
+ * frame header; 1008: more than 1024 fragments and one for each 64 bytes of message_max) or IMGO_ENOMEM (1011).
  * A message in several frames is gathered in *message (the caller's; emptied by the caller after the event). Between
  * two calls for one frame the caller must not change its bytes. After a CLOSE event everything is taken, nothing reported.
  */
@@ -60,6 +60,12 @@ int imgo__ws_handshake(const struct imgo__http_request *request, struct imgo_str
 
 /* Sec-WebSocket-Accept of a Sec-WebSocket-Key (RFC 6455 §4.2.2): 28 characters and a NUL. IMGO_EINVAL (its length), IMGO_ENOMEM. */
 int imgo__ws_accept(struct imgo_str key, char out[29]);
+/* A list of origins, between commas, blanks around them: each as a browser sends it (RFC 6454 §6.2: "null", or scheme://host
+ * and a port when it is not the scheme's own). NULL: it is one; else what is wrong with it. */
+const char *imgo__ws_origins_wrong(const char *list);
+/* Case does not matter. An empty list allows every origin. */
+bool imgo__ws_origin_allowed(const char *list, struct imgo_str origin);
+
 /* The key is 24 characters of base64 that decode to 16 bytes. */
 bool imgo__ws_key_valid(struct imgo_str key);
 

@@ -279,6 +279,8 @@ static void enter_stats(struct imgo_hub *hub)
 		set, "imgo_hub_refused_total{why=\"connections\"}", "client connections refused when accepted");
 	s->refused_memory = imgo_stats_counter(
 		set, "imgo_hub_refused_total{why=\"memory\"}", "client connections refused when accepted");
+	s->refused_origin = imgo_stats_counter(
+		set, "imgo_hub_refused_total{why=\"origin\"}", "client connections refused when accepted");
 	s->pauses = imgo_stats_counter(set, "imgo_hub_accept_pauses_total", "times that accepting paused");
 	for (int i = 0; i < IMGO__HUB_CLOSES; i++)
 		s->closed[i] = imgo_stats_counter(set, closed[i], "client connections closed");
@@ -308,12 +310,28 @@ static void hub_init(struct imgo_hub *hub)
 	enter_stats(hub);
 }
 
+const char *imgo_hub_check_origins(const char *list)
+{
+	return imgo__ws_origins_wrong(list);
+}
+
+static const char *origins_wrong(const struct imgo_hub_options *options)
+{
+	if (!options || options->size < offsetof(struct imgo_hub_options, origins) + sizeof options->origins)
+		return NULL;
+	return options->origins ? imgo__ws_origins_wrong(options->origins) : NULL;
+}
+
 int imgo_hub_new(struct imgo_hub **out, struct imgo_loop *loop, const struct imgo_hub_ops *ops, void *user,
 	const struct imgo_hub_options *options, struct imgo_error *error)
 {
+	const char *wrong = origins_wrong(options);
+
 	*out = NULL;
 	if (!loop || !ops || ops->size < offsetof(struct imgo_hub_ops, on_packet) || !ops->on_auth)
 		return imgo__fail(error, IMGO_EINVAL, "a hub needs a loop and on_auth");
+	if (wrong)
+		return imgo__fail(error, IMGO_EINVAL, "hub.origins: %s", wrong);
 	struct imgo_hub *hub = imgo__zalloc(sizeof *hub);
 	if (!hub)
 		return imgo__fail(error, IMGO_ENOMEM, "out of memory");

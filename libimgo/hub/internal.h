@@ -144,7 +144,8 @@ struct imgo__list_ends {
 };
 
 struct imgo__hub_stats {
-	struct imgo_stat *connections, *authenticated, *accepted, *refused_connections, *refused_memory, *pauses;
+	struct imgo_stat *connections, *authenticated, *accepted, *refused_connections, *refused_memory,
+		*refused_origin, *pauses;
 	struct imgo_stat *closed[IMGO__HUB_CLOSES];
 	struct imgo_stat *packets_in, *packets_out, *bytes_in, *bytes_out, *reads, *writes, *dropped;
 };

@@ -10,7 +10,6 @@
 #include "hub/internal.h"
 
 #include <stdio.h>
-#include <strings.h>
 
 #include "base/mem.h"
 #include "codec/http.h"
@@ -44,36 +43,22 @@ static void refuse(struct imgo__conn *c, int status)
 	imgo__conn_kill(c, status == 413 || status == 414 || status == 431 ? IMGO_CLOSE_TOO_BIG : IMGO_CLOSE_PROTOCOL);
 }
 
-/* Browsers say where the page that connects came from; others need not. */
-static bool origin_allowed(const struct imgo_hub *hub, const struct imgo__http_request *request)
+/* Browsers say where the page that connects came from (Origin); others need not. */
+static int judge(struct imgo_hub *hub, const struct imgo__http_request *request, struct imgo_str *key)
 {
 	struct imgo_str origin = imgo__http_header(request, "Origin");
-
-	if (!hub->origins || !origin.p)
-		return true;
-	for (const char *at = hub->origins; *at;) {
-		size_t len = strcspn(at, ",");
-		const char *end = at + len;
-		while (len > 0 && (*at == ' ' || *at == '\t'))
-			at++, len--;
-		while (len > 0 && (at[len - 1] == ' ' || at[len - 1] == '\t'))
-			len--;
-		if (len == origin.len && strncasecmp(at, origin.p, len) == 0)
-			return true;
-		at = *end ? end + 1 : end;
-	}
-	return false;
-}
-
-static int judge(const struct imgo_hub *hub, const struct imgo__http_request *request, struct imgo_str *key)
-{
 	int status = 0;
 
 	if (!imgo_str_eq(request->path, imgo_str("/sub")))
 		return 404;
 	if (imgo__ws_handshake(request, key, &status))
 		return status;
-	return origin_allowed(hub, request) ? 0 : 403;
+	if (imgo__http_header_count(request, "Origin") > 1)
+		return 400;
+	if (!origin.p || imgo__ws_origin_allowed(hub->opt.origins, origin))
+		return 0;
+	imgo_stat_add(hub->stats.refused_origin, 1);
+	return 403;
 }
 
 size_t imgo__ws_upgrade(struct imgo__conn *c, uint8_t *data, size_t len, size_t *need)

@@ -261,22 +261,24 @@ static void checks_close_codes(void **state)
 	imgo__buf_free(&s);
 }
 
-/* H7: a message of 1024 fragments is one; the next fragment is refused, whatever it holds. */
+/* H7: a message may have 1024 fragments and one more for each 64 bytes of the largest message; the next fragment is
+ * refused, whatever it holds. */
 static void bounds_fragments(void **state)
 {
+	enum { MOST = 1024 + MESSAGE_MAX / 64 };
 	struct imgo__buf s = {0};
 	struct seen seen;
 
 	(void)state;
 	add_text(&s, 0x01, "");
-	for (int i = 1; i < 1023; i++)
+	for (int i = 1; i < MOST - 1; i++)
 		add_text(&s, 0x00, "");
 	add_text(&s, 0x80, "x");
 	feed(&seen, true, s.data, s.len, s.len, 1);
 	assert_string_equal(seen.text, "1(0):x ");
 	s.len = 0;
 	add_text(&s, 0x01, "");
-	for (int i = 1; i < 1025; i++)
+	for (int i = 1; i < MOST + 1; i++)
 		add_text(&s, 0x00, "");
 	feed(&seen, true, s.data, s.len, s.len, 1);
 	assert_string_equal(seen.text, "!1008");
@@ -310,6 +312,33 @@ static void accepts_keys(void **state)
 	assert_false(imgo__ws_key_valid(imgo_str("dGhlIHNhbXBsZSBub25jZQAA")));
 	assert_false(imgo__ws_key_valid(imgo_str("dGhlIHNhbXBsZSBub25j Q==")));
 	assert_false(imgo__ws_key_valid(imgo_str("dGhlIHNhbXBsZSBub25jZQ===")));
+}
+
+static void origins(void **state)
+{
+	static const char *const wrong[] = {"*", "a.example", "https://", "https:/a", "://a", "https://a.example/",
+		"https://*.example", "http://u@h", "http://h?q", "http://h:80", "https://h:443", "https://a,", ",",
+		"http://a b", "https://a,,https://b", "http://a;http://b/"};
+	static const char *const right[] = {"", " \t", "null", "https://a", "https://a:8443", "http://h:443",
+		" https://a.example ,\thttps://b.example", "app://x"};
+	const char *list = " https://A.example, http://b.example:8080 ,null";
+
+	(void)state;
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+		assert_non_null(imgo__ws_origins_wrong(wrong[i]));
+	for (size_t i = 0; i < sizeof right / sizeof *right; i++)
+		assert_null(imgo__ws_origins_wrong(right[i]));
+	assert_true(imgo__ws_origin_allowed(list, imgo_str("https://a.example")));
+	assert_true(imgo__ws_origin_allowed(list, imgo_str("http://b.example:8080")));
+	assert_true(imgo__ws_origin_allowed(list, imgo_str("null")));
+	assert_false(imgo__ws_origin_allowed(list, imgo_str("")));
+	assert_false(imgo__ws_origin_allowed(list, imgo_str("http://a.example")));
+	assert_false(imgo__ws_origin_allowed(list, imgo_str("https://a.example:443")));
+	assert_false(imgo__ws_origin_allowed(list, imgo_str("https://a.example.evil")));
+	assert_false(imgo__ws_origin_allowed(list, imgo_str("https://a.exampl")));
+	assert_false(imgo__ws_origin_allowed(list, imgo_str("http://b.example:8080 ,null")));
+	assert_true(imgo__ws_origin_allowed(NULL, imgo_str("http://x")));
+	assert_true(imgo__ws_origin_allowed(" ", imgo_str("http://x")));
 }
 
 /* H8. */
@@ -368,6 +397,7 @@ int main(void)
 		cmocka_unit_test(bounds_fragments),
 		cmocka_unit_test(writes_headers),
 		cmocka_unit_test(accepts_keys),
+		cmocka_unit_test(origins),
 		cmocka_unit_test(handshakes),
 	};
 
