@@ -86,6 +86,13 @@ struct imgo_hub_auth {
 	struct imgo_id resume;
 	enum imgo_hub_kind kind;
 	struct imgo_str peer; /* "address:port" */
+	/* A goim client (its login is a JSON object with mid or accepts). Without a "token" in it, has_token is false and
+	 * token is the whole object, "" when that is longer than a token: whether to believe mid is your decision. */
+	bool has_token;
+	uint64_t mid;           /* its user; 0: not given */
+	struct imgo_str key;    /* its name for this connection, at most IMGO_KEY_MAX bytes; "": none */
+	const int32_t *accepts; /* operations it wants, ascending; NULL: it did not say, and gets every one */
+	size_t naccepts;
 };
 
 /* What a login is granted. */

@@ -14,12 +14,14 @@
 extern "C" {
 #endif
 
-#define IMGO_USER_MAX   64   /* bytes of a user key, at least 1 */
-#define IMGO_DEVICE_MAX 64   /* bytes of a device name; "" is the device of version 1 clients */
-#define IMGO_ROOM_MAX   128  /* bytes of a room key, at least 1 */
-#define IMGO_TOKEN_MAX  1024 /* bytes of a token as a client sends it */
-#define IMGO_MSGID_LEN  16
-#define IMGO_BODY_MAX   (1024 * 1024 - 4096) /* hard bound of a message body, bytes: a memcached item less overhead */
+#define IMGO_USER_MAX    64   /* bytes of a user key, at least 1 */
+#define IMGO_DEVICE_MAX  64   /* bytes of a device name; "" is the device of version 1 clients */
+#define IMGO_ROOM_MAX    128  /* bytes of a room key, at least 1 */
+#define IMGO_TOKEN_MAX   1024 /* bytes of a token as a client sends it */
+#define IMGO_KEY_MAX     64   /* bytes of the name that a goim client gives its connection */
+#define IMGO_ACCEPTS_MAX 128  /* operations that one connection may say it wants */
+#define IMGO_MSGID_LEN   16
+#define IMGO_BODY_MAX    (1024 * 1024 - 4096) /* hard bound of a message body, bytes: a memcached item less overhead */
 
 /* Bytes that somebody else owns. `p` may be NULL only when len is 0; not NUL-terminated. */
 struct imgo_str {

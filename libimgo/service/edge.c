@@ -63,24 +63,28 @@ struct login_call {
 	struct imgo__timer delay; /* failpoint "comet.connect.reply:delay=N" */
 	struct imgo_conn conn;
 	struct imgo__gate_connect connect;
+	struct imgo_str key;
 	int err;
 };
 
-static struct imgo__edge_session *session_new(
-	struct imgo_edge *edge, struct imgo_conn conn, const struct imgo__gate_connect *granted)
+static struct imgo__edge_session *session_new(struct imgo_edge *edge, const struct login_call *login)
 {
-	struct imgo_str who = granted->who, device = granted->granted_device;
-	struct imgo__edge_session *session = imgo__zalloc(sizeof *session + who.len + device.len);
+	const struct imgo__gate_connect *granted = &login->connect;
+	struct imgo_str who = granted->who, device = granted->granted_device, key = login->key;
+	struct imgo__edge_session *session = imgo__zalloc(sizeof *session + who.len + device.len + key.len);
 
 	if (!session)
 		return NULL;
-	session->conn = conn;
+	session->conn = login->conn;
 	session->seq = granted->seq;
 	session->who_len = (uint8_t)who.len;
 	session->device_len = (uint8_t)device.len;
+	session->key_len = (uint8_t)key.len;
 	memcpy(session->bytes, who.p, who.len);
 	if (device.len)
 		memcpy(session->bytes + who.len, device.p, device.len);
+	if (key.len)
+		memcpy(session->bytes + who.len + device.len, key.p, key.len);
 	session->partition = imgo_partition(who, edge->partitions);
 	imgo__list_init(&session->ring);
 	imgo__list_init(&session->marks);
@@ -91,6 +95,7 @@ static struct imgo__edge_session *session_new(
 
 static void session_free(struct imgo_edge *edge, struct imgo__edge_session *session)
 {
+	imgo__edge_key_drop(edge, session);
 	imgo__list_remove(&session->ring);
 	imgo__list_remove(&session->marks);
 	imgo_stat_add(edge->stats.sessions, -1);
@@ -103,10 +108,12 @@ static enum imgo_close refusal(int err)
 }
 
 /* Granted by logic: the hub's connection becomes a session, or, if it is gone, the grant is undone. */
-static void login_granted(struct imgo_edge *edge, struct imgo_conn conn, const struct imgo__gate_connect *granted)
+static void login_granted(struct imgo_edge *edge, const struct login_call *login)
 {
-	struct imgo__edge_session *session = session_new(edge, conn, granted);
+	const struct imgo__gate_connect *granted = &login->connect;
+	struct imgo__edge_session *session = session_new(edge, login);
 	struct imgo_hub_grant grant = IMGO_HUB_GRANT_INIT;
+	struct imgo_conn conn = login->conn;
 	int err = session ? 0 : IMGO_ENOMEM;
 
 	grant.user = granted->who;
@@ -116,6 +123,8 @@ static void login_granted(struct imgo_edge *edge, struct imgo_conn conn, const s
 	if (session)
 		err = imgo_hub_auth_finish(edge->hub, conn, &grant);
 	if (err == 0) {
+		if (imgo__edge_key_take(edge, session))
+			imgo_hub_close(edge->hub, conn, IMGO_CLOSE_TRY_LATER);
 		imgo__edge_load(edge, session);
 		return;
 	}
@@ -134,7 +143,7 @@ static void login_end(struct login_call *self)
 		imgo_stat_add(edge->stats.refused, 1);
 		imgo_hub_auth_refuse(edge->hub, self->conn, refusal(self->err));
 	} else if (edge) {
-		login_granted(edge, self->conn, &self->connect);
+		login_granted(edge, self);
 	}
 	imgo__edge_call_free(&self->call);
 }
@@ -189,6 +198,7 @@ static int login_start(struct imgo_edge *edge, struct imgo_conn conn, const stru
 	self->conn = conn;
 	self->connect.token = imgo__arena_str(&self->call.arena, auth->token, &ok);
 	self->connect.device = imgo__arena_str(&self->call.arena, auth->device, &ok);
+	self->key = imgo__arena_str(&self->call.arena, auth->key, &ok);
 	self->connect.ver = 1;
 	self->connect.id = imgo__edge_session_id(edge, conn.h);
 	self->connect.rooms = rooms;
@@ -299,6 +309,8 @@ static void init_stats(struct imgo_edge *edge)
 	s->repaired = imgo_stats_counter(set, "imgo_edge_repaired_total", "comparisons that found something missing");
 	s->lease_missed = imgo_stats_counter(set, "imgo_edge_lease_missed_total", "times that the lease ran out");
 	s->announced = imgo_stats_counter(set, "imgo_edge_announced_total", "sessions announced again");
+	s->key_taken = imgo_stats_counter(
+		set, "imgo_edge_key_taken_total", "logins under a key that another user's session has; it keeps it");
 	s->malformed = imgo_stats_counter(set, "imgo_edge_rpc_malformed_total", "RPC requests that could not be read");
 }
 
@@ -365,6 +377,7 @@ int imgo_edge_new(struct imgo_edge **out, struct imgo_loop *loop, const struct i
 	imgo__list_init(&edge->calls);
 	init_stats(edge);
 	imgo__edge_deliver_init(edge);
+	imgo__edge_goim_init(edge);
 	imgo__edge_ack_init(edge);
 	imgo__timer_init(&edge->stop_timer, NULL);
 	err = imgo__edge_lease_init(edge);
@@ -398,6 +411,7 @@ void imgo_edge_free(struct imgo_edge *edge)
 	imgo__edge_ack_fini(edge);
 	imgo__edge_lease_fini(edge);
 	imgo__edge_deliver_fini(edge);
+	imgo__edge_goim_fini(edge);
 	imgo__list_for(at, &edge->calls)
 	{
 		struct imgo__edge_call *call = imgo__container_of(at, struct imgo__edge_call, link);

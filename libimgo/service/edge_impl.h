@@ -5,6 +5,7 @@
  *   edge_deliver.c   a session and its log: reads, tells, casts
  *   edge_ack.c       version 1 acknowledgements, and the queue of what is to be written back to logic
  *   edge_lease.c     the lease, announcing again, the comparison
+ *   edge_goim.c      what only goim's clients have: keys
  *   edge_rpc.c       tells, casts and kicks that come by RPC
  */
 #ifndef IMGO__SERVICE_EDGE_IMPL_H
@@ -13,6 +14,7 @@
 #include <imgo/edge.h>
 
 #include "base/buf.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "service/carrier.h"
 #include "service/gate.h"
@@ -39,8 +41,8 @@ struct imgo__edge_session {
 	bool again;   /* told of something while loading: read once more */
 	bool reading; /* one read at a time */
 	bool mark_seen, ack_queued, rooms_queued, retry_queued;
-	uint8_t who_len, device_len;
-	char bytes[]; /* the user, then the device */
+	uint8_t who_len, device_len, key_len;
+	char bytes[]; /* the user, the device, the key */
 };
 
 /* A session that is gone: its last acknowledgement is written, then it is unregistered. */
@@ -56,7 +58,7 @@ struct imgo__edge_closing {
 struct imgo__edge_stats {
 	struct imgo_stat *sessions, *refused, *delivered, *duplicate, *behind, *early, *no_session, *foreign, *gaps,
 		*reads, *read_failed, *acks, *ack_failed, *casts, *casts_seen, *kicked, *compared, *repaired,
-		*lease_missed, *announced, *malformed;
+		*lease_missed, *announced, *malformed, *key_taken;
 };
 
 struct imgo_edge {
@@ -81,6 +83,8 @@ struct imgo_edge {
 	struct imgo__timer retry_timer;
 	struct imgo_id *cast_seen; /* by partition of the casts' topic */
 	uint32_t ncast_seen;
+
+	struct imgo__map keys; /* struct keyed (edge_goim.c): sessions that have a key */
 
 	/* acknowledgement */
 	struct imgo__list fresh, seen; /* sessions by the time of their mark */
@@ -136,6 +140,11 @@ static inline struct imgo_str imgo__edge_device(const struct imgo__edge_session 
 	return imgo_strn(session->bytes + session->who_len, session->device_len);
 }
 
+static inline struct imgo_str imgo__edge_key(const struct imgo__edge_session *session)
+{
+	return imgo_strn(session->bytes + session->who_len + session->device_len, session->key_len);
+}
+
 static inline struct imgo_session_id imgo__edge_session_id(const struct imgo_edge *edge, uint64_t n)
 {
 	struct imgo_session_id id = {edge->comet, edge->inc, n};
@@ -172,6 +181,15 @@ void imgo__edge_lease_fini(struct imgo_edge *edge);
 void imgo__edge_leave(struct imgo_edge *edge, void (*then)(struct imgo_edge *edge));
 /* Makes rings for that many partitions; sessions that exist move to theirs. */
 int imgo__edge_set_partitions(struct imgo_edge *edge, uint32_t partitions);
+
+/* edge_goim.c */
+void imgo__edge_goim_init(struct imgo_edge *edge);
+void imgo__edge_goim_fini(struct imgo_edge *edge);
+/* The session that has this key, or NULL. */
+struct imgo__edge_session *imgo__edge_by_key(struct imgo_edge *edge, struct imgo_str key);
+/* A session that is logged in now takes its key, if it has one; an older one of the same user that has it is closed. */
+int imgo__edge_key_take(struct imgo_edge *edge, struct imgo__edge_session *session); /* 0, IMGO_ENOMEM */
+void imgo__edge_key_drop(struct imgo_edge *edge, struct imgo__edge_session *session);
 
 /* edge_rpc.c */
 int imgo__edge_rpc_init(struct imgo_edge *edge, const struct imgo_edge_options *options, struct imgo_error *error);
