@@ -64,6 +64,17 @@ int cluster_open(struct cluster *cluster, struct daemon *daemon, struct imgo_err
 	return err;
 }
 
+int cluster_watch(struct cluster *cluster, struct imgo_admin *admin)
+{
+	int err = admin ? imgo_admin_watch_bus(admin, "kafka", cluster->bus) : 0;
+
+	if (admin && err == 0)
+		err = imgo_admin_watch_store(admin, "memcached", cluster->store, cluster->bus);
+	if (admin && err == 0)
+		err = imgo_admin_watch_registry(admin, "router", cluster->registry);
+	return err;
+}
+
 void cluster_close(struct cluster *cluster)
 {
 	imgo_store_free(cluster->store);

@@ -37,6 +37,8 @@ struct cluster {
 	}
 
 int cluster_open(struct cluster *cluster, struct daemon *daemon, struct imgo_error *error);
+/* What of it /healthz names; 0 without an administrative server. */
+int cluster_watch(struct cluster *cluster, struct imgo_admin *admin);
 void cluster_close(struct cluster *cluster);
 
 #endif

@@ -116,6 +116,48 @@ void daemon_stopped(void *user)
 	imgo_loop_stop(daemon->loop);
 }
 
+/* ---- the administrative server ---- */
+
+static void on_refresh(void *user)
+{
+	struct daemon *daemon = user;
+
+	imgo_stat_set(daemon->log_dropped, (int64_t)imgo_log_fd_dropped(daemon->log_fd));
+}
+
+int daemon_admin_open(struct daemon *daemon, const char *default_listen, struct imgo_error *error)
+{
+	struct imgo_admin_options options = IMGO_ADMIN_OPTIONS_INIT;
+	int err;
+
+	if (strcmp(daemon->admin_listen, "none") == 0)
+		return 0;
+	options.listen = daemon->admin_listen;
+	options.program = daemon->program;
+	options.refresh = on_refresh;
+	options.user = daemon;
+	daemon->log_dropped = imgo_stats_counter(
+		daemon->stats, "imgo_log_dropped_total", "lines of the log that standard error did not take in time");
+	err = imgo_admin_new(&daemon->admin, daemon->loop, &options, error);
+	if (err == IMGO_EEXISTS && strcmp(daemon->admin_listen, default_listen) == 0) {
+		imgo_log_event(daemon->log, IMGO_LOG_WARN, daemon->program, "no-admin",
+			"listen=%s why=\"the address is in use: set admin.listen\"", daemon->admin_listen);
+		return 0;
+	}
+	if (err == 0)
+		imgo_log_event(daemon->log, IMGO_LOG_INFO, daemon->program, "admin", "listen=%s port=%d",
+			daemon->admin_listen, imgo_admin_port(daemon->admin));
+	return err;
+}
+
+void daemon_admin_close(struct daemon *daemon)
+{
+	imgo_admin_free(daemon->admin);
+	daemon->admin = NULL;
+}
+
+/* ---- running ---- */
+
 static void on_signal(int signo, void *user)
 {
 	struct daemon *daemon = user;
@@ -126,6 +168,7 @@ static void on_signal(int signo, void *user)
 		return;
 	}
 	daemon->stopping = true;
+	imgo_admin_stopping(daemon->admin);
 	daemon->stop(daemon->user);
 }
 
@@ -144,6 +187,7 @@ void daemon_run(struct daemon *daemon, void (*stop)(void *user), void *user)
 
 void daemon_end(struct daemon *daemon)
 {
+	daemon_admin_close(daemon);
 	imgo_loop_free(daemon->loop);
 	imgo_stats_free(daemon->stats);
 	imgo_log_free(daemon->log);

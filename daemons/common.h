@@ -6,6 +6,7 @@
 #ifndef IMGO_DAEMONS_COMMON_H
 #define IMGO_DAEMONS_COMMON_H
 
+#include <imgo/admin.h>
 #include <imgo/config.h>
 #include <imgo/hub.h>
 #include <imgo/log.h>
@@ -26,6 +27,9 @@ struct daemon {
 	struct imgo_log *log;
 	struct imgo_stats *stats;
 	struct imgo_loop *loop;
+	const char *admin_listen; /* of the table DAEMON_ADMIN */
+	struct imgo_admin *admin; /* NULL: none */
+	struct imgo_stat *log_dropped;
 	int log_fd;
 	bool stopping;
 	void (*stop)(void *user); /* on SIGTERM; must lead to daemon_stopped */
@@ -34,7 +38,7 @@ struct daemon {
 
 enum { DAEMON_RUN = -1, DAEMON_OK = 0, DAEMON_BAD_CONFIG = 1, DAEMON_FAILED = 2 };
 
-/* Reads the configuration (the common table and the given sets, at most 7) and makes the loop. DAEMON_RUN, or the code
+/* Reads the configuration (the common table and the given sets, at most 7: one of them DAEMON_ADMIN) and makes the loop. DAEMON_RUN, or the code
  * to exit with: --help and its like were answered, or an error was printed. */
 int daemon_start(struct daemon *daemon, const char *program, const char *summary, const struct imgo_config_set *sets,
 	size_t nsets, int argc, char **argv);
@@ -45,12 +49,29 @@ int daemon_fail(struct daemon *daemon, const struct imgo_error *error);
 /* Logs "ready" and runs until SIGTERM or SIGINT, which call stop(user); a second one ends at once. */
 void daemon_run(struct daemon *daemon, void (*stop)(void *user), void *user);
 
+/*
+ * Opens the administrative server; then name what it is to watch, if it is there (daemon->admin). "none" opens none. At
+ * the default address one that is in use is only warned of: a second daemon of a kind on one machine should run. Close
+ * it before what it watches is freed.
+ */
+int daemon_admin_open(struct daemon *daemon, const char *default_listen, struct imgo_error *error);
+void daemon_admin_close(struct daemon *daemon);
+
 /* Ends daemon_run. user: the struct daemon. */
 void daemon_stopped(void *user);
 
 void daemon_end(struct daemon *daemon);
 
 /* ---- tables ---- */
+
+/* The table of the administrative server, for struct daemon. */
+#define DAEMON_ADMIN(default_) \
+	{ \
+		{IMGO_PROPERTY("admin.listen", STRING, struct daemon, admin_listen, default_, 1, 0, \
+			"Address of /metrics, /healthz and /livez; none: there is none.")}, \
+			{0}, \
+	}
+
 extern const struct imgo_property daemon_hub_table[]; /* struct imgo_hub_options, "hub.…" */
 
 /* The settings of a store's limits, for the table of any struct that has them. */

@@ -4,6 +4,8 @@
 
 #include "common.h"
 
+#define ADMIN "127.0.0.1:8093"
+
 struct comet_config {
 	struct imgo_edge_options options;
 	int v1_ack;
@@ -36,6 +38,8 @@ static const struct imgo_property table[] = {
 	{0},
 };
 
+static const struct imgo_property admin_table[] = DAEMON_ADMIN(ADMIN);
+
 struct comet {
 	struct daemon daemon;
 	struct imgo_edge *edge;
@@ -58,14 +62,21 @@ static void on_superseded(struct imgo_edge *edge, void *user)
 	daemon_stopped(&comet->daemon);
 }
 
+static int open_admin(struct comet *comet, struct imgo_error *error)
+{
+	int err = daemon_admin_open(&comet->daemon, ADMIN, error);
+
+	return err == 0 && comet->daemon.admin ? imgo_admin_watch_edge(comet->daemon.admin, comet->edge) : err;
+}
+
 int main(int argc, char **argv)
 {
 	struct comet_config config = {IMGO_EDGE_OPTIONS_INIT, 0};
 	struct imgo_hub_options hub = IMGO_HUB_OPTIONS_INIT;
-	struct imgo_config_set sets[] = {{table, &config}, {daemon_hub_table, &hub}};
-	struct imgo_error error = {0};
 	struct comet comet = {.code = DAEMON_OK};
-	int code = daemon_start(&comet.daemon, "imgo-comet", "holds the client connections", sets, 2, argc, argv);
+	struct imgo_config_set sets[] = {{table, &config}, {daemon_hub_table, &hub}, {admin_table, &comet.daemon}};
+	struct imgo_error error = {0};
+	int code = daemon_start(&comet.daemon, "imgo-comet", "holds the client connections", sets, 3, argc, argv);
 
 	if (code != DAEMON_RUN)
 		return code;
@@ -74,10 +85,11 @@ int main(int argc, char **argv)
 	config.options.hub = &hub;
 	config.options.on_superseded = on_superseded;
 	config.options.user = &comet;
-	if (imgo_edge_new(&comet.edge, comet.daemon.loop, &config.options, &error) < 0)
+	if (imgo_edge_new(&comet.edge, comet.daemon.loop, &config.options, &error) < 0 || open_admin(&comet, &error) < 0)
 		comet.code = daemon_fail(&comet.daemon, &error);
 	else
 		daemon_run(&comet.daemon, stop, &comet);
+	daemon_admin_close(&comet.daemon);
 	imgo_edge_free(comet.edge);
 	daemon_end(&comet.daemon);
 	return comet.code;

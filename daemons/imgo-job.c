@@ -4,6 +4,8 @@
 
 #include "cluster.h"
 
+#define ADMIN "127.0.0.1:7373"
+
 struct job_config {
 	const char *group, *poison_path;
 	uint64_t cast_age_max_ms, room_batch_ms;
@@ -24,6 +26,8 @@ static const struct imgo_property table[] = {
 		"See room.batch-max; goim waits 1s.")},
 	{0},
 };
+
+static const struct imgo_property admin_table[] = DAEMON_ADMIN(ADMIN);
 
 struct job {
 	struct daemon daemon;
@@ -55,22 +59,34 @@ static int open_dispatch(struct job *job, const struct job_config *config, struc
 	return imgo_dispatch_new(&job->dispatch, job->daemon.loop, &options, error);
 }
 
+static int open_admin(struct job *job, struct imgo_error *error)
+{
+	int err = daemon_admin_open(&job->daemon, ADMIN, error);
+
+	if (err == 0)
+		err = cluster_watch(&job->cluster, job->daemon.admin);
+	return err == 0 && job->daemon.admin ? imgo_admin_watch_dispatch(job->daemon.admin, job->dispatch) : err;
+}
+
 int main(int argc, char **argv)
 {
 	struct job job = {.cluster = CLUSTER_INIT};
 	struct job_config config;
 	struct imgo_config_set sets[] = {{table, &config}, {daemon_kafka_table, &job.cluster.kafka},
-		{daemon_memcached_table, &job.cluster.stored}, {daemon_router_peers_table, &job.cluster.routers}};
+		{daemon_memcached_table, &job.cluster.stored}, {daemon_router_peers_table, &job.cluster.routers},
+		{admin_table, &job.daemon}};
 	struct imgo_error error = {0};
-	int code = daemon_start(&job.daemon, "imgo-job", "takes pushes from Kafka to the comets", sets, 4, argc, argv);
+	int code = daemon_start(&job.daemon, "imgo-job", "takes pushes from Kafka to the comets", sets, 5, argc, argv);
 
 	if (code != DAEMON_RUN)
 		return code;
 	code = DAEMON_OK;
-	if (cluster_open(&job.cluster, &job.daemon, &error) < 0 || open_dispatch(&job, &config, &error) < 0)
+	if (cluster_open(&job.cluster, &job.daemon, &error) < 0 || open_dispatch(&job, &config, &error) < 0 ||
+		open_admin(&job, &error) < 0)
 		code = daemon_fail(&job.daemon, &error);
 	else
 		daemon_run(&job.daemon, stop, &job);
+	daemon_admin_close(&job.daemon);
 	imgo_dispatch_free(job.dispatch);
 	cluster_close(&job.cluster);
 	daemon_end(&job.daemon);

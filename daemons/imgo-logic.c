@@ -6,6 +6,8 @@
 #include "cluster.h"
 #include "page.h"
 
+#define ADMIN "127.0.0.1:7173"
+
 struct logic_config {
 	struct imgo_push_options push;
 	struct imgo_http_options http;
@@ -46,6 +48,8 @@ static const struct imgo_property table[] = {
 	{0},
 };
 
+static const struct imgo_property admin_table[] = DAEMON_ADMIN(ADMIN);
+
 struct logic {
 	struct daemon daemon;
 	struct cluster cluster;
@@ -81,23 +85,33 @@ static int open_logic(struct logic *logic, struct logic_config *config, struct i
 	return err;
 }
 
+static int open_admin(struct logic *logic, struct imgo_error *error)
+{
+	int err = daemon_admin_open(&logic->daemon, ADMIN, error);
+
+	return err ? err : cluster_watch(&logic->cluster, logic->daemon.admin);
+}
+
 int main(int argc, char **argv)
 {
 	struct logic logic = {.cluster = CLUSTER_INIT};
 	struct logic_config config = {IMGO_PUSH_OPTIONS_INIT, IMGO_HTTP_OPTIONS_INIT, 0, false};
 	struct imgo_config_set sets[] = {{table, &config}, {daemon_kafka_table, &logic.cluster.kafka},
-		{daemon_memcached_table, &logic.cluster.stored}, {daemon_router_peers_table, &logic.cluster.routers}};
+		{daemon_memcached_table, &logic.cluster.stored}, {daemon_router_peers_table, &logic.cluster.routers},
+		{admin_table, &logic.daemon}};
 	struct imgo_error error = {0};
 	int code =
-		daemon_start(&logic.daemon, "imgo-logic", "the push API, and logins for the comets", sets, 4, argc, argv);
+		daemon_start(&logic.daemon, "imgo-logic", "the push API, and logins for the comets", sets, 5, argc, argv);
 
 	if (code != DAEMON_RUN)
 		return code;
 	code = DAEMON_OK;
-	if (cluster_open(&logic.cluster, &logic.daemon, &error) < 0 || open_logic(&logic, &config, &error) < 0)
+	if (cluster_open(&logic.cluster, &logic.daemon, &error) < 0 || open_logic(&logic, &config, &error) < 0 ||
+		open_admin(&logic, &error) < 0)
 		code = daemon_fail(&logic.daemon, &error);
 	else
 		daemon_run(&logic.daemon, stop, &logic);
+	daemon_admin_close(&logic.daemon);
 	imgo_http_free(logic.http);
 	imgo_push_free(logic.push);
 	cluster_close(&logic.cluster);

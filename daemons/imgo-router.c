@@ -4,6 +4,8 @@
 
 #include "common.h"
 
+#define ADMIN "127.0.0.1:7273"
+
 struct router_config {
 	struct imgo_router_options options;
 };
@@ -16,25 +18,36 @@ static const struct imgo_property table[] = {
 	{0},
 };
 
+static const struct imgo_property admin_table[] = DAEMON_ADMIN(ADMIN);
+
+static int open_admin(struct daemon *daemon, struct imgo_registry *registry, struct imgo_error *error)
+{
+	int err = daemon_admin_open(daemon, ADMIN, error);
+
+	return err == 0 && daemon->admin ? imgo_admin_watch_registry(daemon->admin, "registry", registry) : err;
+}
+
 int main(int argc, char **argv)
 {
 	struct router_config config = {IMGO_ROUTER_OPTIONS_INIT};
-	struct imgo_config_set sets[] = {{table, &config}};
+	struct daemon daemon;
+	struct imgo_config_set sets[] = {{table, &config}, {admin_table, &daemon}};
 	struct imgo_registry *registry = NULL;
 	struct imgo_router *router = NULL;
 	struct imgo_error error = {0};
-	struct daemon daemon;
-	int code = daemon_start(&daemon, "imgo-router", "knows which user is online, and where", sets, 1, argc, argv);
+	int code = daemon_start(&daemon, "imgo-router", "knows which user is online, and where", sets, 2, argc, argv);
 
 	if (code != DAEMON_RUN)
 		return code;
 	config.options.secret = daemon.common.secret;
 	code = DAEMON_OK;
 	if (imgo_registry_new_memory(&registry, daemon.loop, &error) < 0 ||
-		imgo_router_new(&router, daemon.loop, registry, &config.options, &error) < 0)
+		imgo_router_new(&router, daemon.loop, registry, &config.options, &error) < 0 ||
+		open_admin(&daemon, registry, &error) < 0)
 		code = daemon_fail(&daemon, &error);
 	else
 		daemon_run(&daemon, daemon_stopped, &daemon);
+	daemon_admin_close(&daemon);
 	imgo_router_free(router);
 	imgo_registry_free(registry);
 	daemon_end(&daemon);

@@ -7,6 +7,8 @@
 
 #include "page.h"
 
+#define ADMIN "127.0.0.1:7073"
+
 struct standalone {
 	struct daemon daemon;
 	struct imgo_node_options node;
@@ -65,6 +67,8 @@ static const struct imgo_property table[] = {
 	{0},
 };
 
+static const struct imgo_property admin_table[] = DAEMON_ADMIN(ADMIN);
+
 static void stop(void *user)
 {
 	struct standalone *self = user;
@@ -93,6 +97,22 @@ static int open_node(struct standalone *self, struct imgo_error *error)
 	return err;
 }
 
+static int open_admin(struct standalone *self, struct imgo_error *error)
+{
+	int err = daemon_admin_open(&self->daemon, ADMIN, error);
+	struct imgo_admin *admin = self->daemon.admin;
+	struct imgo_push *push = imgo_node_push(self->running);
+
+	if (!admin)
+		return err;
+	err = imgo_admin_watch_bus(admin, "bus", imgo_push_bus(push));
+	if (err == 0)
+		err = imgo_admin_watch_store(admin, "store", imgo_push_store(push), imgo_push_bus(push));
+	if (err == 0)
+		err = imgo_admin_watch_edge(admin, imgo_node_edge(self->running));
+	return err ? err : imgo_admin_watch_dispatch(admin, imgo_node_dispatch(self->running));
+}
+
 int main(int argc, char **argv)
 {
 	struct standalone self = {
@@ -105,17 +125,19 @@ int main(int argc, char **argv)
 		.store = IMGO_STORE_OPTIONS_INIT,
 		.bus = IMGO_BUS_MEMORY_OPTIONS_INIT,
 	};
-	struct imgo_config_set sets[] = {{table, &self}, {daemon_hub_table, &self.hub}, {daemon_store_table, &self.store}};
+	struct imgo_config_set sets[] = {{table, &self}, {daemon_hub_table, &self.hub},
+		{daemon_store_table, &self.store}, {admin_table, &self.daemon}};
 	struct imgo_error error = {0};
-	int code = daemon_start(&self.daemon, "imgo", "the standalone push server", sets, 3, argc, argv);
+	int code = daemon_start(&self.daemon, "imgo", "the standalone push server", sets, 4, argc, argv);
 
 	if (code != DAEMON_RUN)
 		return code;
 	code = DAEMON_OK;
-	if (open_node(&self, &error) < 0)
+	if (open_node(&self, &error) < 0 || open_admin(&self, &error) < 0)
 		code = daemon_fail(&self.daemon, &error);
 	else
 		daemon_run(&self.daemon, stop, &self);
+	daemon_admin_close(&self.daemon);
 	imgo_node_free(self.running);
 	daemon_end(&self.daemon);
 	return code;

@@ -58,6 +58,9 @@ IMGO_API void imgo_log_event(struct imgo_log *log, enum imgo_log_level level, co
  */
 IMGO_API void imgo_log_fd_sink(const struct imgo_log_record *record, void *user);
 
+/* Lines that imgo_log_fd_sink could not write to this descriptor, in this process's life. Any thread. */
+IMGO_API uint64_t imgo_log_fd_dropped(int fd);
+
 #ifdef __cplusplus
 }
 #endif

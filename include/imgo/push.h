@@ -99,6 +99,7 @@ IMGO_API int imgo_push_log(struct imgo_push *push, struct imgo_str who, struct i
 IMGO_API int imgo_push_port(const struct imgo_push *push);
 IMGO_API struct imgo_registry *imgo_push_registry(struct imgo_push *push);
 IMGO_API struct imgo_bus *imgo_push_bus(struct imgo_push *push);
+IMGO_API struct imgo_store *imgo_push_store(struct imgo_push *push);
 
 #ifdef __cplusplus
 }

@@ -311,8 +311,9 @@ enum { FDS = 64 };
 
 static pthread_mutex_t sink_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
-	unsigned long dropped;
-	bool torn; /* a socket took part of a line */
+	unsigned long dropped; /* since the last line that got through */
+	uint64_t lost;         /* ever */
+	bool torn;             /* a socket took part of a line */
 } sinks[FDS];
 
 static ssize_t write_now(int fd, const char *p, size_t len)
@@ -365,10 +366,22 @@ void imgo_log_fd_sink(const struct imgo_log_record *record, void *user)
 	n = write_now(fd, line, len);
 	if (n <= 0) {
 		sinks[i].dropped++;
+		sinks[i].lost++;
 	} else {
 		sinks[i].torn = (size_t)n < len;
 		sinks[i].dropped = sinks[i].torn ? 1 : 0;
+		sinks[i].lost += sinks[i].torn;
 	}
 	pthread_mutex_unlock(&sink_lock);
 	errno = saved;
+}
+
+uint64_t imgo_log_fd_dropped(int fd)
+{
+	uint64_t lost;
+
+	pthread_mutex_lock(&sink_lock);
+	lost = sinks[(unsigned)fd % FDS].lost;
+	pthread_mutex_unlock(&sink_lock);
+	return lost;
 }

@@ -48,6 +48,11 @@ uint64_t imgo__loop_now_ms(struct imgo_loop *loop)
 	return loop->ops->now_us(loop) / 1000;
 }
 
+uint64_t imgo__loop_clock_us(struct imgo_loop *loop)
+{
+	return loop->ops->clock_us ? loop->ops->clock_us(loop) : loop->ops->now_us(loop);
+}
+
 uint64_t imgo_loop_wall_ms(struct imgo_loop *loop)
 {
 	return loop->ops->wall_ms(loop);

@@ -83,6 +83,12 @@ static uint64_t op_now_us(struct imgo_loop *loop)
 	return self->fresh && ev_depth(self->ev) > 0 ? self->now_us : clock_us(CLOCK_MONOTONIC);
 }
 
+static uint64_t op_clock_us(struct imgo_loop *loop)
+{
+	(void)loop;
+	return clock_us(CLOCK_MONOTONIC);
+}
+
 static uint64_t op_wall_ms(struct imgo_loop *loop)
 {
 	(void)loop;
@@ -118,6 +124,8 @@ static void on_prepare(struct ev_loop *ev, ev_prepare *w, int revents)
 	}
 	if (!imgo__loop_deferred(&self->base))
 		ev_idle_stop(ev, &self->idle);
+	if (self->fresh)
+		imgo_histogram_add(self->base.turn, clock_us(CLOCK_MONOTONIC) - self->now_us, 1);
 	self->dirty = false; /* ev_run tells epoll next */
 	self->fresh = false;
 	if (atomic_exchange(&self->stop, false))
@@ -326,6 +334,7 @@ static const struct imgo__loop_ops ops = {
 	.process = op_process,
 	.on_signal = imgo__signal_set,
 	.now_us = op_now_us,
+	.clock_us = op_clock_us,
 	.wall_ms = op_wall_ms,
 	.random = op_random,
 	.io_set = op_io_set,

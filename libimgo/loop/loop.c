@@ -29,6 +29,11 @@ void imgo__loop_init(struct imgo_loop *loop, const struct imgo__loop_ops *ops, c
 	loop->ops = ops;
 	loop->log = o.log;
 	loop->stats = o.stats;
+	loop->turn = imgo_stats_histogram(
+		o.stats, loop, "imgo_loop_turn_seconds", "how long a turn of an event loop works, without its waiting");
+	loop->mails = imgo_stats_counter(o.stats, "imgo_loop_mails_total", "letters of other threads to a loop");
+	loop->mailings = imgo_stats_counter(o.stats, "imgo_loop_mailings_total",
+		"times that a loop's mailbox was emptied: letters / times is its depth");
 	loop->armed_ms = UINT64_MAX;
 	imgo__wheel_init(&loop->wheel, now_ms);
 	imgo__list_init(&loop->deferred);
@@ -171,10 +176,15 @@ static struct imgo__mail *take_mail(struct imgo_loop *loop)
 void imgo__loop_mail(struct imgo_loop *loop)
 {
 	struct imgo__mail *mail = take_mail(loop), *next;
+	int64_t n = 0;
 
-	for (; mail; mail = next) {
+	for (; mail; mail = next, n++) {
 		next = mail->next; /* fn may free it */
 		mail->fn(loop, mail);
+	}
+	if (n) {
+		imgo_stat_add(loop->mails, n);
+		imgo_stat_add(loop->mailings, 1);
 	}
 	if (atomic_load_explicit(&loop->signals, memory_order_relaxed))
 		imgo__signal_dispatch(loop);
@@ -283,4 +293,5 @@ void imgo__loop_fini(struct imgo_loop *loop)
 		else if (mail->fn == imgo__pool_mail)
 			imgo__pool_drop(mail);
 	}
+	imgo_stats_disown(loop->stats, loop);
 }

@@ -102,7 +102,8 @@ int imgo__pool_submit(struct imgo__pool *pool, struct imgo__work *work);
 void imgo__pool_free(struct imgo__pool *pool);
 
 /* ---- time and chance ---- */
-uint64_t imgo__loop_now_ms(struct imgo_loop *loop); /* monotonic, as of the start of the turn */
+uint64_t imgo__loop_now_ms(struct imgo_loop *loop);   /* monotonic, as of the start of the turn */
+uint64_t imgo__loop_clock_us(struct imgo_loop *loop); /* monotonic, read now: for stages within a turn */
 void imgo__loop_random(struct imgo_loop *loop, void *out, size_t len);
 
 /* ---- sockets: thin, non-blocking, close-on-exec; errors are negative imgo_err ---- */
@@ -145,6 +146,7 @@ struct imgo__loop_ops {
 	int (*process)(struct imgo_loop *loop);
 	int (*on_signal)(struct imgo_loop *loop, int signo, void (*fn)(int, void *), void *user);
 	uint64_t (*now_us)(struct imgo_loop *loop);
+	uint64_t (*clock_us)(struct imgo_loop *loop); /* NULL: now_us */
 	uint64_t (*wall_ms)(struct imgo_loop *loop);
 	void (*random)(struct imgo_loop *loop, void *out, size_t len);
 	void (*io_set)(struct imgo_loop *loop, struct imgo__io *io, int events);

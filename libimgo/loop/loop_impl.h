@@ -34,6 +34,8 @@ struct imgo_loop {
 	const struct imgo__loop_ops *ops;
 	struct imgo_log *log;
 	struct imgo_stats *stats;
+	struct imgo_histogram *turn;        /* how long a turn works, without its waiting; the backend adds */
+	struct imgo_stat *mails, *mailings; /* taken from the mailbox, and times that it was emptied */
 	struct imgo__wheel wheel;
 	uint64_t armed_ms; /* for when the backend was last armed; UINT64_MAX: it is not */
 	bool firing;

@@ -479,7 +479,7 @@ void imgo_edge_stop(struct imgo_edge *edge, uint64_t deadline_ms, void (*done)(v
 
 bool imgo_edge_ready(const struct imgo_edge *edge)
 {
-	return edge->ready;
+	return edge->ready && imgo__loop_now_ms(edge->loop) - edge->renewed_ms <= edge->lease_ms;
 }
 
 struct imgo_hub *imgo_edge_hub(struct imgo_edge *edge)

@@ -101,6 +101,7 @@ struct imgo_edge {
 	bool ready, superseded, stopping, leaving, announcing, announce_again, announce_failed;
 	unsigned announce_waiting;
 	uint64_t renewed_ms;
+	int renew_err; /* of the last renewal */
 	struct imgo_registry_shard shards[IMGO_REGISTRY_SHARDS_MAX];
 	uint32_t nshards;
 	uint32_t compare_at, compare_hurry, announce_at;

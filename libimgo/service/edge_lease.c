@@ -316,6 +316,7 @@ static void on_renewed(int err, void *user)
 		then(edge);
 	} else if (edge && !edge->superseded) {
 		imgo__timer_start(edge->loop, &edge->renew_timer, err ? RENEW_FAILED_MS : edge->lease_ms / 3);
+		edge->renew_err = err;
 		if (err == 0)
 			renewed(edge, &self->renew);
 		else if (err == IMGO_ESTALE)

@@ -93,6 +93,7 @@ struct imgo__gate_ops {
 	int (*ack)(void *impl, struct imgo__gate_ack *items, size_t n, imgo__gate_cb *cb, void *user);
 	int (*compare)(void *impl, struct imgo__gate_compare *items, size_t n, imgo__gate_cb *cb, void *user);
 	int (*renew)(void *impl, struct imgo__gate_renew *call, imgo__gate_cb *cb, void *user);
+	bool (*up)(void *impl); /* some logic is reached; NULL: always */
 };
 
 struct imgo__gate {

@@ -199,6 +199,11 @@ static int remote_renew(void *impl, struct imgo__gate_renew *args, imgo__gate_cb
 	return submit(impl, &m_renew, args, 1, cb, user);
 }
 
+static bool remote_up(void *impl)
+{
+	return imgo__rpc_client_up(impl);
+}
+
 static void remote_free(void *impl)
 {
 	imgo__rpc_client_free(impl);
@@ -214,6 +219,7 @@ static const struct imgo__gate_ops remote_ops = {
 	.ack = remote_ack,
 	.compare = remote_compare,
 	.renew = remote_renew,
+	.up = remote_up,
 };
 
 int imgo__gate_remote(struct imgo__gate *out, struct imgo_loop *loop, const char *logics, const char *secret,

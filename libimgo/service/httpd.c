@@ -227,7 +227,7 @@ int imgo__httpd_new(struct imgo__httpd **out, struct imgo_loop *loop, const stru
 	imgo__timer_init(&httpd->pause, on_pause_over);
 	imgo__timer_init(&httpd->deadline, on_deadline);
 	imgo__task_init(&httpd->stopped, on_stopped);
-	enter_stats(&httpd->stats, imgo_loop_stats(loop));
+	enter_stats(&httpd->stats, options->uncounted ? NULL : imgo_loop_stats(loop));
 	*out = httpd;
 	return 0;
 }

@@ -45,10 +45,11 @@ struct imgo__httpd_options {
 	size_t output_max; /* of one connection; beyond it nothing more is read from it */
 	size_t bytes_max;  /* of all requests and answers that are held; beyond it requests are answered with
 			      503 */
+	bool uncounted;    /* not part of the imgo_http_… statistics, which are the API's */
 };
 #define IMGO__HTTPD_OPTIONS_INIT \
 	{ \
-		NULL, NULL, 4096, 64, 0, 10000, 60000, 4096, 8192, 1024 * 1024, 256 * 1024, 256u << 20 \
+		NULL, NULL, 4096, 64, 0, 10000, 60000, 4096, 8192, 1024 * 1024, 256 * 1024, 256u << 20, false \
 	}
 
 /* Options are copied, *out is the caller's. Errors: IMGO_ENOMEM. */

@@ -296,6 +296,11 @@ struct imgo_bus *imgo_push_bus(struct imgo_push *push)
 	return push->bus;
 }
 
+struct imgo_store *imgo_push_store(struct imgo_push *push)
+{
+	return push->store;
+}
+
 void imgo__push_set_edge(struct imgo_push *push, struct imgo_edge *edge)
 {
 	imgo__carrier_set_edge(push->carrier, edge);

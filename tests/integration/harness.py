@@ -266,6 +266,7 @@ class System:
         self.build, self.options, self.env = pathlib.Path(build).resolve(), dict(options or {}), dict(env or {})
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f'imgo-{self.kind}-'))
         self.parts, self.comets, self.closed, self._api = {}, [], False, None
+        self.admins = {}  # name of a daemon: port of its administrative server
         self.next_uid = random.SystemRandom().randrange(1 << 20, 1 << 40) << 12
         self.api_port, self.store_port = free_port(), free_port()
         atexit.register(self._abandon)
@@ -281,6 +282,9 @@ class System:
         return path
 
     def add(self, name, argv, ports, env=False):
+        if str(argv[0]).rpartition('/')[2].startswith('imgo'):
+            self.admins[name] = free_port()
+            argv = [*argv, f'--admin.listen=127.0.0.1:{self.admins[name]}']
         self.parts[name] = Process(name, argv, self.dir / f'{name}.log', ports, self.env if env else None)
 
     # life
