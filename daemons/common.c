@@ -130,7 +130,7 @@ int daemon_admin_open(struct daemon *daemon, const char *default_listen, struct 
 	struct imgo_admin_options options = IMGO_ADMIN_OPTIONS_INIT;
 	int err;
 
-	if (strcmp(daemon->admin_listen, "none") == 0)
+	if (!daemon->admin_listen || !*daemon->admin_listen || strcmp(daemon->admin_listen, "none") == 0)
 		return 0;
 	options.listen = daemon->admin_listen;
 	options.program = daemon->program;

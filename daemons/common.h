@@ -67,7 +67,7 @@ void daemon_end(struct daemon *daemon);
 /* The table of the administrative server, for struct daemon. */
 #define DAEMON_ADMIN(default_) \
 	{ \
-		{IMGO_PROPERTY("admin.listen", STRING, struct daemon, admin_listen, default_, 1, 0, \
+		{IMGO_PROPERTY("admin.listen", STRING, struct daemon, admin_listen, default_, 0, 0, \
 			"Address of /metrics, /healthz and /livez; none: there is none.")}, \
 			{0}, \
 	}

@@ -155,7 +155,7 @@ static enum imgo_health probed(char *detail, size_t size, void *user)
 	if (!probe->store)
 		return IMGO_HEALTH_UP;
 	if (probe->building > probe->rebuilds || probe->rebuilds) {
-		snprintf(detail, size, "%u partitions are to be rebuilt",
+		snprintf(detail, size, "partitions to be rebuilt: %u",
 			probe->building > probe->rebuilds ? probe->building : probe->rebuilds);
 		return IMGO_HEALTH_DEGRADED;
 	}

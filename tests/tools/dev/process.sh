@@ -76,9 +76,3 @@ ports_free() {
 answers_tcp() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
-
-# Logic's HTTP works: /healthz says so, or, where there is none, the cheapest call of its API.
-answers_http() {
-    curl -fs -m 2 -o /dev/null "http://127.0.0.1:$1/healthz" ||
-        curl -fs -m 2 -o /dev/null "http://127.0.0.1:$1/1/count?type=room"
-}

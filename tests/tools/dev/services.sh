@@ -16,6 +16,7 @@ declare -A default_port=(
     [comet2.tcp]=8180 [comet2.websocket]=8190 [comet2.rpc]=8192
     [logic.http]=7172 [logic.store-http]=8099 [logic.rpc]=7170
     [router.rpc]=7270 [kafka]=9092 [memcached]=11311
+    [imgo.admin]=7073 [comet1.admin]=8093 [comet2.admin]=8193 [logic.admin]=7173 [router.admin]=7273 [job.admin]=7373
 )
 
 # The shift belongs to what runs: up and cluster choose it when nothing does.
@@ -37,7 +38,7 @@ ports_of() {
     local key
     for key in $(printf '%s\n' "${!default_port[@]}" | sort); do
         case $1:$key in
-        imgo:comet1.tcp | imgo:comet1.websocket | imgo:logic.http | imgo:logic.store-http) port "$key" ;;
+        imgo:comet1.tcp | imgo:comet1.websocket | imgo:logic.http | imgo:logic.store-http | imgo:imgo.admin) port "$key" ;;
         imgo:*) ;;
         "$1:$1" | "$1:$1."*) port "$key" ;;
         esac
@@ -50,6 +51,8 @@ is_name() {
 
 config_of() {
     echo "; Written by ./dev cluster, which writes it anew; ./dev start keeps what you change here."
+    echo "[admin]"
+    echo "listen=127.0.0.1:$(port "$1.admin")"
     case $1 in
     comet?)
         echo "[comet]"
@@ -93,6 +96,7 @@ shifted_flags() {
     echo "--comet.websocket=0.0.0.0:$(port comet1.websocket)"
     echo "--logic.http=127.0.0.1:$(port logic.http)"
     echo "--logic.store-http=127.0.0.1:$(port logic.store-http)"
+    echo "--admin.listen=127.0.0.1:$(port imgo.admin)"
 }
 
 program() {
@@ -132,7 +136,8 @@ ready() {
         answers_tcp "$port" || return 1
     done
     case $1 in
-    imgo | logic) answers_http "$(port logic.http)" ;;
+    kafka | memcached) ;;
+    *) curl -fs -m 2 -o /dev/null "http://127.0.0.1:$(port "$1.admin")/healthz" ;;
     esac
 }
 
@@ -229,6 +234,7 @@ verb_up() {
     cat <<END
   clients    TCP 0.0.0.0:$(port comet1.tcp), WebSocket ws://127.0.0.1:$(port comet1.websocket)/sub
   HTTP API   http://127.0.0.1:$(port logic.http), messages also http://127.0.0.1:$(port logic.store-http)
+  figures    http://127.0.0.1:$(port imgo.admin)/metrics and /healthz
   data       .imgo/standalone    log: ./dev logs imgo    end: ./dev down
 END
     try_it
