@@ -46,6 +46,25 @@ const struct imgo_property daemon_hub_table[] = {
 	{0},
 };
 
+const struct imgo_property daemon_api_table[] = {
+	{IMGO_PROPERTY("api.key", STRING, struct imgo_http_options, api_key, NULL, 8, 256,
+		 "Required of every call as \"Authorization: Bearer KEY\"."),
+		.flags = IMGO_PROPERTY_SECRET},
+	{IMGO_PROPERTY("api.body-max-bytes", SIZE, struct imgo_http_options, body_max_bytes, "1m", 1024, 16777216,
+		"Largest body of a request.")},
+	{IMGO_PROPERTY("api.connections-max", UINT, struct imgo_http_options, connections_max, "4096", 1, 1000000,
+		"Connections at most; one that idles gives way to a new one.")},
+	{IMGO_PROPERTY("api.requests-max", UINT, struct imgo_http_options, requests_max, "100000", 0, UINT32_MAX,
+		"Requests of one connection, which then is closed; 0: no maximum.")},
+	{IMGO_PROPERTY("api.pipeline-max", UINT, struct imgo_http_options, pipeline_max, "64", 1, 10000,
+		"Requests of one connection that wait for their answer; beyond it nothing more is read from it.")},
+	{IMGO_PROPERTY("api.request-timeout", DURATION, struct imgo_http_options, request_timeout_ms, "10s", 100,
+		600000, "From a request's first byte to its last, absolute.")},
+	{IMGO_PROPERTY("api.idle-timeout", DURATION, struct imgo_http_options, idle_timeout_ms, "60s", 100, 86400000,
+		"Between two requests of a connection.")},
+	{0},
+};
+
 const struct imgo_property daemon_store_table[] = {
 	DAEMON_STORE_LIMITS(struct imgo_store_options, ),
 	{0},

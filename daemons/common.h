@@ -8,6 +8,7 @@
 
 #include <imgo/admin.h>
 #include <imgo/config.h>
+#include <imgo/http.h>
 #include <imgo/hub.h>
 #include <imgo/log.h>
 #include <imgo/loop.h>
@@ -73,6 +74,7 @@ void daemon_end(struct daemon *daemon);
 	}
 
 extern const struct imgo_property daemon_hub_table[]; /* struct imgo_hub_options, "hub.…" */
+extern const struct imgo_property daemon_api_table[]; /* struct imgo_http_options, "api.…" */
 
 /* The settings of a store's limits, for the table of any struct that has them. */
 #define DAEMON_STORE_LIMITS(struct_, prefix_) \

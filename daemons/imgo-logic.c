@@ -25,15 +25,6 @@ static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("logic.store-http", STRING, struct logic_config, http.store_listen, "127.0.0.1:8099", 0, 0,
 		"Address at which the original's store answers /1/msg/get.")},
 	DAEMON_PAGE_PROPERTY(struct logic_config, page),
-	{IMGO_PROPERTY("api.key", STRING, struct logic_config, http.api_key, NULL, 8, 256,
-		 "Required of every call as \"Authorization: Bearer KEY\"."),
-		.flags = IMGO_PROPERTY_SECRET},
-	{IMGO_PROPERTY("api.body-max-bytes", SIZE, struct logic_config, http.body_max_bytes, "1m", 1024, 16777216,
-		"Largest body of a request.")},
-	{IMGO_PROPERTY("api.connections-max", UINT, struct logic_config, http.connections_max, "4096", 1, 1000000,
-		"Connections at most.")},
-	{IMGO_PROPERTY("api.request-timeout", DURATION, struct logic_config, http.request_timeout_ms, "10s", 100,
-		600000, "From a request's first byte to its last, absolute.")},
 	{IMGO_PROPERTY("push.body-max-bytes", SIZE, struct logic_config, push.body_max_bytes, "256k", 1, IMGO_BODY_MAX,
 		"Largest message.")},
 	{IMGO_PROPERTY("push.users-max", UINT, struct logic_config, push.users_max, "10000", 1, 1000000,
@@ -96,12 +87,12 @@ int main(int argc, char **argv)
 {
 	struct logic logic = {.cluster = CLUSTER_INIT};
 	struct logic_config config = {IMGO_PUSH_OPTIONS_INIT, IMGO_HTTP_OPTIONS_INIT, 0, false};
-	struct imgo_config_set sets[] = {{table, &config}, {daemon_kafka_table, &logic.cluster.kafka},
-		{daemon_memcached_table, &logic.cluster.stored}, {daemon_router_peers_table, &logic.cluster.routers},
-		{admin_table, &logic.daemon}};
+	struct imgo_config_set sets[] = {{table, &config}, {daemon_api_table, &config.http},
+		{daemon_kafka_table, &logic.cluster.kafka}, {daemon_memcached_table, &logic.cluster.stored},
+		{daemon_router_peers_table, &logic.cluster.routers}, {admin_table, &logic.daemon}};
 	struct imgo_error error = {0};
 	int code =
-		daemon_start(&logic.daemon, "imgo-logic", "the push API, and logins for the comets", sets, 5, argc, argv);
+		daemon_start(&logic.daemon, "imgo-logic", "the push API, and logins for the comets", sets, 6, argc, argv);
 
 	if (code != DAEMON_RUN)
 		return code;

@@ -43,14 +43,11 @@ static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("logic.store-http", STRING, struct standalone, http.store_listen, "127.0.0.1:8099", 0, 0,
 		"Address at which the original's store answers /1/msg/get.")},
 	DAEMON_PAGE_PROPERTY(struct standalone, page),
-	{IMGO_PROPERTY("api.key", STRING, struct standalone, http.api_key, NULL, 8, 256,
-		 "Required of every call as \"Authorization: Bearer KEY\"."),
-		.flags = IMGO_PROPERTY_SECRET},
-	{IMGO_PROPERTY("api.body-max-bytes", SIZE, struct standalone, http.body_max_bytes, "1m", 1024, 16777216,
-		"Largest body of a request.")},
 	{IMGO_PROPERTY("push.body-max-bytes", SIZE, struct standalone, push.body_max_bytes, "256k", 1, IMGO_BODY_MAX,
 		"Largest message.")},
 	{IMGO_PROPERTY("push.users-max", UINT, struct standalone, push.users_max, "10000", 1, 1000000, "Users of one push.")},
+	{IMGO_PROPERTY("push.pushes-max", UINT, struct standalone, push.pushes_max, "65536", 1, 10000000,
+		"Pushes under way; beyond it they are answered 503.")},
 	{IMGO_PROPERTY("user.sessions-max", UINT, struct standalone, push.sessions_max, "16", 0, 64,
 		"Sessions of one user at the same time; 0: no maximum.")},
 	{IMGO_PROPERTY("user.sessions-policy", ENUM, struct standalone, sessions_policy, "replace", 0, 0,
@@ -125,10 +122,10 @@ int main(int argc, char **argv)
 		.store = IMGO_STORE_OPTIONS_INIT,
 		.bus = IMGO_BUS_MEMORY_OPTIONS_INIT,
 	};
-	struct imgo_config_set sets[] = {{table, &self}, {daemon_hub_table, &self.hub},
+	struct imgo_config_set sets[] = {{table, &self}, {daemon_hub_table, &self.hub}, {daemon_api_table, &self.http},
 		{daemon_store_table, &self.store}, {admin_table, &self.daemon}};
 	struct imgo_error error = {0};
-	int code = daemon_start(&self.daemon, "imgo", "the standalone push server", sets, 4, argc, argv);
+	int code = daemon_start(&self.daemon, "imgo", "the standalone push server", sets, 5, argc, argv);
 
 	if (code != DAEMON_RUN)
 		return code;

@@ -36,9 +36,9 @@ struct imgo_http_options {
 	 * loopback addresses are accepted (IMGO_EINVAL otherwise), and of the requests that a web page makes (they carry an
 	 * Origin) only those of pages of this machine: or any page that its user visits could push. */
 	const char *api_key;
-	uint32_t connections_max;    /* default 4,096 */
-	uint32_t pipeline_max;       /* requests of a connection that wait for their answer; default 64 */
-	uint32_t requests_max;       /* of one connection, then it is closed after the answer; default 0: no maximum */
+	uint32_t connections_max; /* default 4,096 */
+	uint32_t pipeline_max;    /* requests of a connection that wait for their answer; default 64 */
+	uint32_t requests_max; /* of one connection, then it is closed after the answer; default 100,000; 0: no maximum */
 	uint64_t request_timeout_ms; /* from the first byte of a request to its last, absolute; default 10,000 */
 	uint64_t idle_timeout_ms;    /* between requests; default 60,000 */
 	size_t body_max_bytes;       /* default 1 MiB; pushs with many users needs it */
@@ -47,8 +47,8 @@ struct imgo_http_options {
 };
 #define IMGO_HTTP_OPTIONS_INIT \
 	{ \
-		sizeof(struct imgo_http_options), NULL, "127.0.0.1:7172", "127.0.0.1:8099", NULL, 4096, 64, 0, 10000, \
-			60000, 1024 * 1024, NULL, 0 \
+		sizeof(struct imgo_http_options), NULL, "127.0.0.1:7172", "127.0.0.1:8099", NULL, 4096, 64, 100000, \
+			10000, 60000, 1024 * 1024, NULL, 0 \
 	}
 
 /* Listens when it returns. Errors: IMGO_EINVAL (an address that is not loopback without a key), IMGO_EIO, IMGO_ENOMEM. */

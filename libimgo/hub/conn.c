@@ -211,6 +211,7 @@ void imgo__conn_reap(struct imgo__conn *c)
 		return;
 	}
 	c->state = IMGO__CONN_LINGER;
+	c->lingered = 0;
 	imgo__input_free(c);
 	imgo__conn_watch(c, IMGO__READ | (c->out ? IMGO__WRITE : 0));
 	finish_writing(c);
@@ -250,8 +251,14 @@ static void linger(struct imgo__conn *c, int events)
 	if (!(events & IMGO__READ))
 		return;
 	ssize_t n = imgo__sock_read(hub->loop, c->fd, hub->rbuf, sizeof hub->rbuf);
-	if (n > 0 || n == IMGO_ETIMEDOUT)
+	if (n == IMGO_ETIMEDOUT)
 		return;
+	if (n > 0) {
+		c->lingered += (uint64_t)n;
+		if (c->lingered > IMGO__HUB_LINGER_BYTES)
+			destroy(c, true);
+		return;
+	}
 	if (n == 0) {
 		c->flags |= IMGO__CONN_FIN_READ;
 		check_reset(c);

@@ -38,6 +38,7 @@ enum {
 	IMGO__HUB_TARGET_MAX = 2048,
 	IMGO__HUB_ENVELOPE = 512, /* what JSON may add to a body of body_max_bytes */
 	IMGO__HUB_LINGER_MS = 5000,
+	IMGO__HUB_LINGER_BYTES = 256 * 1024,
 	IMGO__HUB_BURST_S = 5, /* seconds of packets_per_second_max that may come at once */
 	IMGO__HUB_CLOSES = IMGO_CLOSE_SHUTDOWN + 1,
 };
@@ -105,7 +106,10 @@ struct imgo__conn {
 	struct imgo__io io;
 	struct imgo__timer timer;
 	uint64_t deadline_ms; /* the timer may be due earlier: then it is only started again */
-	uint64_t budget_us;   /* of packets: the time at which the bucket is full again */
+	union {
+		uint64_t budget_us; /* of packets: the time at which the bucket is full again */
+		uint64_t lingered;  /* in LINGER: bytes read and forgotten */
+	};
 	union {
 		struct imgo__pre *pre;
 		struct imgo__user *user;
