@@ -5,7 +5,8 @@
 Opens N connections from SOURCE to 127.0.0.1:PORT, says "connected N", behaves as WHAT until its input ends (or SECONDS
 have passed), and says what it saw, a line "name number" each.
 
-  silent     sends nothing, and connects again when it is closed
+  silent     sends nothing
+  again      sends nothing, and connects again when it is closed
   http       sends one byte of a request's head a second
 """
 import select
@@ -81,10 +82,10 @@ def main():
     end, tick = time.monotonic() + seconds, 0.0
     while time.monotonic() < end and not select.select([sys.stdin], [], [], 0)[0]:
         gone = h.events(0.05)
-        if what == 'silent':
+        if what == 'again':
             for _ in range(gone):
                 h.connect()
-        elif time.monotonic() - tick >= 1.0:
+        elif what == 'http' and time.monotonic() - tick >= 1.0:
             tick = time.monotonic()
             h.trickle()
     print(f'opened {h.opened}\nclosed {h.closed}\nfailed {h.failed}', flush=True)
