@@ -53,6 +53,7 @@ __attribute__((unused)) static void rig_prepare(void)
 	rig.push_options = (struct imgo_push_options)IMGO_PUSH_OPTIONS_INIT;
 	rig.options = (struct imgo_http_options)IMGO_HTTP_OPTIONS_INIT;
 	rig.options.listen = rig.options.store_listen = "127.0.0.1:0";
+	rig.options.requests_max = 0;
 }
 
 /* With the options as they are, and what was not made before. */
