@@ -2,11 +2,11 @@
 /*
  * The connection hub: very many client connections on one loop, and fan-out to them.
  *
- * MENTAL MODEL. A hub listens for TCP and WebSocket clients that speak imgo's protocol, and calls you when one wants to
- * log in (on_auth). You look at the token in whatever way you like and answer, now or later, with imgo_hub_auth_finish:
- * from then on the connection belongs to a user, and messages can be sent to the connection, to all connections of a
- * user, to a room, or to all. Heartbeats, echo (op 4), rooms (op 12), deadlines, limits and slow consumers are the hub's own
- * affair; every client packet is shown to you first (on_packet).
+ * MENTAL MODEL. A hub listens for TCP and WebSocket clients that speak imgo's or goim's protocol, and calls you when one
+ * wants to log in (on_auth). You look at the token in whatever way you like and answer, now or later, with
+ * imgo_hub_auth_finish: from then on the connection belongs to a user, and messages can be sent to the connection, to all
+ * connections of a user, to a room, or to all. Heartbeats, echo (op 4), rooms (op 12), wanted operations (op 14),
+ * deadlines, limits and slow consumers are the hub's own affair; every client packet is shown to you first (on_packet).
  *
  *	struct imgo_hub_ops ops = {.size = sizeof ops, .on_auth = my_auth};
  *	imgo_hub_new(&hub, loop, &ops, me, NULL, &error);
@@ -53,8 +53,8 @@ struct imgo_conn {
 };
 
 enum imgo_hub_kind {
-	IMGO_HUB_TCP = 0,
-	IMGO_HUB_WEBSOCKET = 1, /* path /sub; JSON in text or binary frames */
+	IMGO_HUB_TCP = 0,       /* imgo's and goim's packets */
+	IMGO_HUB_WEBSOCKET = 1, /* path /sub; JSON in text or binary frames, or goim's packets in binary ones */
 };
 
 /* Why a connection ended, and what its peer is told (WebSocket close code in brackets; on TCP it is just closed). */
@@ -104,10 +104,14 @@ struct imgo_hub_grant {
 	size_t nrooms;
 	struct imgo_str reply; /* body of the reply (op 8); empty for version 1 */
 	uint16_t ver;          /* granted: 1 (default) or 2 */
+	/* Operations that it is sent (but for rooms, whose messages it always gets): ascending, at most IMGO_ACCEPTS_MAX,
+	 * copied; NULL: every one. */
+	const int32_t *accepts;
+	size_t naccepts;
 };
 #define IMGO_HUB_GRANT_INIT \
 	{ \
-		sizeof(struct imgo_hub_grant), {NULL, 0}, NULL, NULL, 0, {NULL, 0}, 1 \
+		sizeof(struct imgo_hub_grant), {NULL, 0}, NULL, NULL, 0, {NULL, 0}, 1, NULL, 0 \
 	}
 
 /* A packet of a client that is logged in. The body lives until the callback returns. */
@@ -134,9 +138,10 @@ struct imgo_hub_ops {
 	/* Mandatory. Must lead to imgo_hub_auth_finish or imgo_hub_auth_refuse of this connection, in the callback or
 	 * later (the handshake's deadline goes on); either says IMGO_ESTALE when the client has gone meanwhile. */
 	void (*on_auth)(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_auth *auth, void *user);
-	/* Optional. Every packet of a logged-in client, heartbeats too (but not a second login, which is refused), before
-	 * the hub acts on it. True: it is done with. The hub itself knows ops 2, 4, 12, 20, 21 and 254, any other closes
-	 * the connection. On WebSocket the body is the JSON text, a string's without its quotes and with its escapes. */
+	/* Optional. Every packet of a logged-in client, heartbeats too (but not a second login), before the hub acts on it.
+	 * True: it is done with. The hub itself knows ops 2, 4, 12, 14, 16, 20, 21 and 254; any other closes the connection,
+	 * a goim client's is answered with the same op and no body. In a WebSocket client's JSON the body is the JSON text,
+	 * a string's without its quotes and with its escapes. */
 	bool (*on_packet)(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_packet *packet, void *user);
 	/* Optional. May the connection be in this room (ops 12, 20)? 0, or an error: then nothing changes and the client is
 	 * closed with IMGO_CLOSE_DENIED. NULL: everything is allowed. */
@@ -149,6 +154,9 @@ struct imgo_hub_ops {
 		void *user);
 	/* Optional. A queue that had formed is empty again. */
 	void (*on_drain)(struct imgo_hub *hub, struct imgo_conn conn, void *user);
+	/* Optional. How many are in this room altogether? `here` of them are in this hub. A goim client is told in answer to
+	 * its heartbeat. NULL: it is told `here`. */
+	uint32_t (*on_online)(struct imgo_hub *hub, struct imgo_str room, uint32_t here, void *user);
 };
 
 /* Limits. 0 where it says so; the property table of the daemons has the same names under "hub.". */
@@ -200,7 +208,8 @@ IMGO_API int imgo_hub_auth_finish(struct imgo_hub *hub, struct imgo_conn conn, c
 IMGO_API int imgo_hub_auth_refuse(struct imgo_hub *hub, struct imgo_conn conn, enum imgo_close why); /* IMGO_ESTALE */
 
 /* Sends messages, in order, to one connection, all of a user's, a room's, or everybody's. messages are borrowed (the hub
- * takes references as needed). imgo_hub_send: 0, IMGO_ESTALE, IMGO_ELIMIT (it was slow and is being closed), IMGO_ENOMEM.
+ * takes references as needed). A message whose operation a client does not accept is left out for it, unless it is to a
+ * room: for the caller that is as if it were sent. imgo_hub_send: 0, IMGO_ESTALE, IMGO_ELIMIT (it was slow and is being closed), IMGO_ENOMEM.
  * The others return the number of connections it goes to (those that are then found slow are counted and closed),
  * IMGO_ENOMEM or IMGO_ELIMIT (32 MiB of such messages wait already). A cast (room, broadcast) goes to those who are there
  * at the time of the call. A walk over more than walk_slice connections goes on in later turns; what is sent to the same

@@ -2,6 +2,8 @@
 /* Sending, rooms, closing and looking, as the host calls them. */
 #include "hub/internal.h"
 
+enum { PORTION = 64 };
+
 /* ---- sending ---- */
 
 static int send_chunk(struct imgo__conn *c, struct imgo__chunk *chunk, size_t n)
@@ -15,25 +17,63 @@ static int send_chunk(struct imgo__conn *c, struct imgo__chunk *chunk, size_t n)
 	return r;
 }
 
+static int send_all(struct imgo__conn *c, struct imgo_msg *const *messages, size_t n)
+{
+	struct imgo__chunk *chunk;
+	int r;
+
+	if (n == 0)
+		return 0;
+	chunk = imgo__msg_encode(messages, n, (enum imgo__dialect)c->dialect);
+	r = send_chunk(c, chunk, n);
+	imgo__chunk_unref(chunk);
+	return r;
+}
+
+/* Those that it wants, in portions. */
+static int send_wanted(struct imgo__conn *c, struct imgo_msg *const *messages, size_t n)
+{
+	struct imgo_msg *wanted[PORTION];
+	size_t count = 0, sent = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		if (imgo__conn_wants(c, imgo_msg_op(messages[i])))
+			wanted[count++] = messages[i];
+		if (count == PORTION || i + 1 == n) {
+			r = send_all(c, wanted, count);
+			sent += count;
+			count = 0;
+		}
+	}
+	if (r == 0)
+		c->hub->tally.filtered += n - sent;
+	return r;
+}
+
+static bool wants_all(const struct imgo__conn *c, struct imgo_msg *const *messages, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && imgo__conn_wants(c, imgo_msg_op(messages[i])))
+		i++;
+	return i == n;
+}
+
 int imgo_hub_send(struct imgo_hub *hub, struct imgo_conn conn, struct imgo_msg *const *messages, size_t n)
 {
 	struct imgo__conn *c = imgo__conn_get(hub, conn);
 
 	if (!c || c->state != IMGO__CONN_LIVE)
 		return IMGO_ESTALE;
-	if (n == 0)
-		return 0;
-	struct imgo__chunk *chunk = imgo__msg_encode(messages, n, (enum imgo__dialect)c->dialect);
-	int r = send_chunk(c, chunk, n);
-	imgo__chunk_unref(chunk);
-	return r;
+	return wants_all(c, messages, n) ? send_all(c, messages, n) : send_wanted(c, messages, n);
 }
 
 int imgo_hub_send_user(struct imgo_hub *hub, struct imgo_str key, struct imgo_msg *const *messages, size_t n)
 {
 	struct imgo__chunk *chunks[IMGO__DIALECTS] = {NULL};
 	struct imgo__user *user = hub->freeing ? NULL : imgo__user_find(hub, key);
-	int sent = 0;
+	int sent = 0, failed = 0;
 
 	if (!user || n == 0)
 		return 0;
@@ -42,14 +82,20 @@ int imgo_hub_send_user(struct imgo_hub *hub, struct imgo_str key, struct imgo_ms
 		link = c->next; /* before it may be closed for being slow */
 		if (c->state != IMGO__CONN_LIVE)
 			continue;
-		if (!chunks[c->dialect])
-			chunks[c->dialect] = imgo__msg_encode(messages, n, (enum imgo__dialect)c->dialect);
-		int r = send_chunk(c, chunks[c->dialect], n);
+		int r;
+		if (wants_all(c, messages, n)) {
+			if (!chunks[c->dialect])
+				chunks[c->dialect] = imgo__msg_encode(messages, n, (enum imgo__dialect)c->dialect);
+			r = send_chunk(c, chunks[c->dialect], n);
+		} else {
+			r = send_wanted(c, messages, n);
+		}
 		sent += r != IMGO_ENOMEM;
+		failed += r == IMGO_ENOMEM;
 	}
 	for (int i = 0; i < IMGO__DIALECTS; i++)
 		imgo__chunk_unref(chunks[i]);
-	return sent ? sent : IMGO_ENOMEM;
+	return sent || !failed ? sent : IMGO_ENOMEM;
 }
 
 int imgo_hub_send_room(struct imgo_hub *hub, struct imgo_str key, struct imgo_msg *const *messages, size_t n)

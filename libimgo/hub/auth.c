@@ -83,6 +83,12 @@ static int check_grant(const struct imgo_hub *hub, const struct imgo_hub_grant *
 		if (grant->rooms[i].len == 0 || grant->rooms[i].len > IMGO_ROOM_MAX)
 			return IMGO_EINVAL;
 	}
+	if (grant->naccepts > IMGO_ACCEPTS_MAX || (grant->naccepts && !grant->accepts))
+		return IMGO_EINVAL;
+	for (size_t i = 1; i < grant->naccepts; i++) {
+		if (grant->accepts[i - 1] >= grant->accepts[i])
+			return IMGO_EINVAL;
+	}
 	return 0;
 }
 
@@ -90,6 +96,18 @@ static int check_grant(const struct imgo_hub *hub, const struct imgo_hub_grant *
 static uint16_t reply_ver(uint16_t asked, uint16_t granted)
 {
 	return granted == 2 ? 2 : asked == 2 ? 1 : asked;
+}
+
+static uint8_t version_2(uint8_t dialect)
+{
+	switch (dialect) {
+	case IMGO__DIALECT_JSON1:
+		return IMGO__DIALECT_JSON2;
+	case IMGO__DIALECT_BING:
+		return IMGO__DIALECT_BIN2;
+	default:
+		return IMGO__DIALECT_TCP2;
+	}
 }
 
 static int install(struct imgo__conn *c, const struct imgo_hub_grant *grant, struct imgo__packet *reply)
@@ -107,8 +125,10 @@ static int install(struct imgo__conn *c, const struct imgo_hub_grant *grant, str
 	c->ver = (uint8_t)grant->ver;
 	c->data = grant->data;
 	if (grant->ver == 2)
-		c->dialect = c->kind == IMGO_HUB_WEBSOCKET ? IMGO__DIALECT_JSON2 : IMGO__DIALECT_TCP2;
+		c->dialect = version_2(c->dialect);
 	imgo__conn_deadline(c, hub->opt.heartbeat_timeout_ms);
+	if (grant->accepts)
+		r = imgo__accepts_set(c, grant->accepts, grant->naccepts);
 	for (size_t i = 0; i < grant->nrooms && r == 0; i++)
 		r = imgo__room_join(c, grant->rooms[i]);
 	return r;

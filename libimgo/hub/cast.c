@@ -19,6 +19,10 @@
  * one, and the hole is now the first place of the next segment, and so on until it is at the end of the
  * array. Nobody changes its segment: nobody is missed, none gets twice.
  *
+ * A broadcast goes to a connection only as far as the connection wants its operations (accepts.c); a room's messages
+ * always do. So that the many can go on sharing one encoding, a broadcast cast has few different operations, and one
+ * encoding for each subset of them that somebody wants.
+ *
  * While messages are handed out (hub->hold), a connection that dies is only marked; the array stays as it is.
  */
 #include "hub/internal.h"
@@ -31,6 +35,13 @@ enum {
 	WAITING_BYTES = 32 * 1024 * 1024, /* of all casts of a hub: beyond, they are refused */
 	AHEAD = 6,                        /* connections whose memory is asked for in advance */
 	OVERHEAD = 64,
+	OPS = 4, /* different operations in a cast to everyone; more make another cast */
+	SUBSETS = 1 << OPS,
+};
+
+struct opset {
+	int32_t ops[OPS];
+	unsigned n;
 };
 
 struct cast {
@@ -41,7 +52,52 @@ struct cast {
 	bool begun, sealed; /* sealed: encoded, so nothing may be added */
 	struct imgo_msg **messages;
 	struct imgo__chunk *chunks[IMGO__DIALECTS];
+	struct opset opset;         /* to everyone: of all messages */
+	struct imgo__chunk **parts; /* to everyone: [subset][dialect], made when the first is needed */
 };
+
+/* ---- operations ---- */
+
+/* False: there are OPS others already. */
+static bool opset_add(struct opset *set, int32_t op)
+{
+	for (unsigned i = 0; i < set->n; i++) {
+		if (set->ops[i] == op)
+			return true;
+	}
+	if (set->n == OPS)
+		return false;
+	set->ops[set->n++] = op;
+	return true;
+}
+
+static size_t opset_add_all(struct opset *set, struct imgo_msg *const *messages, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && opset_add(set, imgo_msg_op(messages[i])))
+		i++;
+	return i;
+}
+
+/* Which of them the connection wants, a bit each. */
+static unsigned opset_wanted(const struct opset *set, const struct imgo__conn *c)
+{
+	unsigned wanted = 0;
+
+	for (unsigned i = 0; i < set->n; i++)
+		wanted |= (unsigned)imgo__conn_wants(c, set->ops[i]) << i;
+	return wanted;
+}
+
+static bool opset_holds(const struct opset *set, unsigned subset, int32_t op)
+{
+	unsigned i = 0;
+
+	while (set->ops[i] != op)
+		i++;
+	return subset >> i & 1;
+}
 
 /* ---- sending ---- */
 
@@ -77,6 +133,9 @@ static void cast_free(struct imgo_hub *hub, struct cast *cast)
 		imgo_msg_unref(cast->messages[i]);
 	for (int i = 0; i < IMGO__DIALECTS; i++)
 		imgo__chunk_unref(cast->chunks[i]);
+	for (int i = 0; cast->parts && i < SUBSETS * IMGO__DIALECTS; i++)
+		imgo__chunk_unref(cast->parts[i]);
+	free(cast->parts);
 	free(cast->messages);
 	free(cast);
 }
@@ -108,17 +167,22 @@ static struct cast *new_cast(struct imgo_hub *hub, struct imgo__room *room)
 	return cast;
 }
 
-int imgo__cast_start(struct imgo_hub *hub, struct imgo__room *room, struct imgo_msg *const *messages, size_t n)
+/* Puts these, which to everyone have few operations, into one cast. */
+static int start(struct imgo_hub *hub, struct imgo__room *room, struct imgo_msg *const *messages, size_t n)
 {
 	size_t bytes = weigh(messages, n);
 
-	if (room->n == 0 || n == 0)
-		return (int)room->n;
 	if (n > UINT16_MAX || hub->cast_bytes + bytes > WAITING_BYTES) {
 		hub->tally.dropped += (uint64_t)n * room->n;
 		return IMGO_ELIMIT;
 	}
 	struct cast *cast = open_cast(room, n, bytes);
+	struct opset set = {{0}, 0};
+	if (cast && room == hub->everyone) {
+		set = cast->opset;
+		if (opset_add_all(&set, messages, n) < n)
+			cast = NULL;
+	}
 	bool fresh = !cast;
 	if (fresh)
 		cast = new_cast(hub, room);
@@ -128,9 +192,27 @@ int imgo__cast_start(struct imgo_hub *hub, struct imgo__room *room, struct imgo_
 			cast_free(hub, cast);
 		return IMGO_ENOMEM;
 	}
+	if (room == hub->everyone)
+		opset_add_all(&cast->opset, messages, n);
 	cast->bytes += bytes;
 	hub->cast_bytes += bytes;
 	return (int)room->n;
+}
+
+int imgo__cast_start(struct imgo_hub *hub, struct imgo__room *room, struct imgo_msg *const *messages, size_t n)
+{
+	int r = 0;
+
+	if (room->n == 0 || n == 0)
+		return (int)room->n;
+	if (room != hub->everyone)
+		return start(hub, room, messages, n);
+	for (size_t done = 0, run; done < n && r >= 0; done += run) {
+		struct opset set = {{0}, 0};
+		run = opset_add_all(&set, messages + done, n - done);
+		r = start(hub, room, messages + done, run);
+	}
+	return r;
 }
 
 void imgo__casts_drop(struct imgo_hub *hub, struct imgo__room *room)
@@ -160,15 +242,72 @@ static void prefetch(struct imgo_hub *hub, const struct imgo__room *room, uint32
 	}
 }
 
+static struct imgo__chunk *encode_subset(const struct cast *cast, unsigned subset, unsigned dialect)
+{
+	struct imgo_msg **messages = imgo__array(cast->n, sizeof *messages);
+	struct imgo__chunk *chunk;
+	size_t n = 0;
+
+	if (!messages)
+		return NULL;
+	for (uint32_t i = 0; i < cast->n; i++) {
+		if (opset_holds(&cast->opset, subset, imgo_msg_op(cast->messages[i])))
+			messages[n++] = cast->messages[i];
+	}
+	chunk = imgo__msg_encode(messages, n, (enum imgo__dialect)dialect);
+	free(messages);
+	return chunk;
+}
+
+static struct imgo__chunk *subset_chunk(struct cast *cast, unsigned subset, unsigned dialect)
+{
+	struct imgo__chunk **chunk;
+
+	cast->sealed = true;
+	if (!cast->parts)
+		cast->parts = imgo__array(SUBSETS * IMGO__DIALECTS, sizeof(struct imgo__chunk *));
+	if (!cast->parts)
+		return NULL;
+	chunk = &cast->parts[subset * IMGO__DIALECTS + dialect];
+	if (!*chunk)
+		*chunk = encode_subset(cast, subset, dialect);
+	return *chunk;
+}
+
+static uint32_t subset_size(const struct cast *cast, unsigned subset)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < cast->n; i++)
+		n += opset_holds(&cast->opset, subset, imgo_msg_op(cast->messages[i]));
+	return n;
+}
+
+/* What of the cast goes to c: *n messages. NULL: nothing, or no memory for it (*n > 0). */
+static struct imgo__chunk *chunk_for(const struct imgo__conn *c, struct cast *cast, uint32_t *n)
+{
+	unsigned all = (1u << cast->opset.n) - 1, wanted = all; /* 0: to a room */
+
+	*n = cast->n;
+	if (all && (c->flags & IMGO__CONN_FILTERED))
+		wanted = opset_wanted(&cast->opset, c);
+	if (wanted == all)
+		return cast_chunk(cast, c->dialect);
+	*n = wanted ? subset_size(cast, wanted) : 0;
+	c->hub->tally.filtered += cast->n - *n;
+	return wanted ? subset_chunk(cast, wanted, c->dialect) : NULL;
+}
+
 static void hand_out(struct imgo__conn *c, struct cast *cast)
 {
 	struct imgo__hub_tally *tally = &c->hub->tally;
-	struct imgo__chunk *chunk = c->state == IMGO__CONN_LIVE ? cast_chunk(cast, c->dialect) : NULL;
+	uint32_t n = cast->n;
+	struct imgo__chunk *chunk = c->state == IMGO__CONN_LIVE ? chunk_for(c, cast, &n) : NULL;
 
 	if (chunk && imgo__conn_give(c, chunk))
-		tally->packets_out += cast->n;
+		tally->packets_out += n;
 	else
-		tally->dropped += cast->n;
+		tally->dropped += n;
 }
 
 /* Goes on with the room's first cast. */
@@ -251,11 +390,12 @@ void imgo__casts_settle_room(struct imgo__conn *c, struct imgo__room *room, uint
 		struct cast *cast = imgo__container_of(link, struct cast, link);
 		if (pos >= cast->end || (cast->begun && pos < room->walked) || c->state != IMGO__CONN_LIVE)
 			continue;
-		struct imgo__chunk *chunk = cast_chunk(cast, c->dialect);
+		uint32_t n;
+		struct imgo__chunk *chunk = chunk_for(c, cast, &n);
 		if (chunk && imgo__conn_queue(c, chunk) == 0)
-			hub->tally.packets_out += cast->n;
+			hub->tally.packets_out += n;
 		else
-			hub->tally.dropped += cast->n;
+			hub->tally.dropped += n;
 	}
 	hub->hold--;
 }

@@ -149,6 +149,7 @@ static void count_all(struct imgo_hub *hub)
 	count(s->reads, &t->reads);
 	count(s->writes, &t->writes);
 	count(s->dropped, &t->dropped);
+	count(s->filtered, &t->filtered);
 }
 
 static struct imgo__conn *todo_pop(struct imgo_hub *hub)
@@ -292,6 +293,8 @@ static void enter_stats(struct imgo_hub *hub)
 	s->writes = imgo_stats_counter(set, "imgo_hub_writes_total", "system calls that wrote");
 	s->dropped = imgo_stats_counter(set, "imgo_hub_dropped_total",
 		"messages (or batches in a queue) that a connection should have got and did not");
+	s->filtered = imgo_stats_counter(set, "imgo_hub_filtered_total",
+		"messages not sent as their operation is not among those the client accepts");
 }
 
 static void on_free(struct imgo_loop *loop, struct imgo__task *task);
@@ -300,6 +303,7 @@ static void hub_init(struct imgo_hub *hub)
 {
 	imgo__map_init(&hub->users, user_key);
 	imgo__map_init(&hub->rooms, room_key);
+	imgo__accepts_init(hub);
 	imgo__room_init(hub->everyone);
 	imgo__list_init(&hub->fresh);
 	imgo__list_init(&hub->going);

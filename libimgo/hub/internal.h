@@ -9,6 +9,7 @@
  *   ws.c      WebSocket: upgrade, frames           packet.c  what each operation does
  *   auth.c    logging in                           output.c  writing: at once, or at the end of the turn
  *   room.c    users, rooms and memberships         cast.c    fan-out
+ *   accepts.c which operations a connection wants
  *
  * A TURN. Socket events, timers and calls of the host change connections; what is left to do for one is noted
  * in its flags and it is put on the hub's to-do list. At the end of the loop's turn (imgo__hub_turn) casts
@@ -62,10 +63,12 @@ enum imgo__conn_flags {
 	IMGO__CONN_LOGGED_IN = 32, /* `user` is valid, not `pre`; in everyone */
 	IMGO__CONN_FIN_READ = 64,
 	IMGO__CONN_FIN_SENT = 128,
-	IMGO__CONN_UPGRADED = 256, /* speaks WebSocket frames */
-	IMGO__CONN_DETACHED = 512, /* in no list, room or user any more */
+	IMGO__CONN_UPGRADED = 256,  /* speaks WebSocket frames */
+	IMGO__CONN_DETACHED = 512,  /* in no list, room or user any more */
+	IMGO__CONN_FILTERED = 8192, /* has `accepts` */
 };
 
+struct imgo__accepts;
 struct imgo__room;
 struct imgo__user;
 
@@ -120,6 +123,7 @@ struct imgo__conn {
 		struct imgo__member *members;
 	};
 	uint16_t nrooms, rooms_cap;
+	struct imgo__accepts *accepts; /* the operations it wants; NULL: all */
 	uint32_t everyone_pos;
 	uint8_t ver, events;
 };
@@ -151,12 +155,12 @@ struct imgo__hub_stats {
 	struct imgo_stat *connections, *authenticated, *accepted, *refused_connections, *refused_memory,
 		*refused_origin, *pauses;
 	struct imgo_stat *closed[IMGO__HUB_CLOSES];
-	struct imgo_stat *packets_in, *packets_out, *bytes_in, *bytes_out, *reads, *writes, *dropped;
+	struct imgo_stat *packets_in, *packets_out, *bytes_in, *bytes_out, *reads, *writes, *dropped, *filtered;
 };
 
 /* Counted here in a turn, added to the (atomic) statistics at its end. */
 struct imgo__hub_tally {
-	uint64_t packets_in, packets_out, bytes_in, bytes_out, reads, writes, dropped;
+	uint64_t packets_in, packets_out, bytes_in, bytes_out, reads, writes, dropped, filtered;
 };
 
 struct imgo_hub {
@@ -172,7 +176,7 @@ struct imgo_hub {
 	uint32_t connections, authenticated, unauthenticated;
 	struct imgo__list_ends waiting; /* connections not logged in */
 
-	struct imgo__map users, rooms;
+	struct imgo__map users, rooms, accepts;
 	struct imgo__room *everyone;
 
 	struct imgo__task turn;
@@ -225,6 +229,11 @@ void imgo__conn_todo(struct imgo__conn *c, unsigned flags);
 void imgo__conn_reap(struct imgo__conn *c);
 /* Everything at once, without lingering: the hub goes away. */
 void imgo__conn_destroy(struct imgo__conn *c);
+/* goim's framing: what it expects differs in more than the bytes (packet.c). */
+static inline bool imgo__conn_is_goim(const struct imgo__conn *c)
+{
+	return c->dialect == IMGO__DIALECT_TCPG || c->dialect == IMGO__DIALECT_BING;
+}
 /* Logged in, or asked about, or neither yet; but not closed. */
 static inline bool imgo__conn_alive(const struct imgo__conn *c)
 {
@@ -278,6 +287,19 @@ static inline struct imgo__member *imgo__conn_members(struct imgo__conn *c)
 	return c->rooms_cap ? c->members : &c->member;
 }
 void imgo__rooms_fini(struct imgo_hub *hub);
+
+/* ---- accepts.c: lists are sorted, without doubles, at most IMGO_ACCEPTS_MAX long ---- */
+void imgo__accepts_init(struct imgo_hub *hub);
+bool imgo__accepts_has(const struct imgo__accepts *accepts, int32_t op);
+int imgo__accepts_set(struct imgo__conn *c, const int32_t *ops, size_t n);    /* 0, IMGO_ENOMEM */
+int imgo__accepts_add(struct imgo__conn *c, const int32_t *ops, size_t n);    /* 0, IMGO_ENOMEM, IMGO_ELIMIT */
+int imgo__accepts_remove(struct imgo__conn *c, const int32_t *ops, size_t n); /* who wants all goes on wanting all */
+void imgo__accepts_drop(struct imgo__conn *c);
+/* Does it want this operation? */
+static inline bool imgo__conn_wants(const struct imgo__conn *c, int32_t op)
+{
+	return !(c->flags & IMGO__CONN_FILTERED) || imgo__accepts_has(c->accepts, op);
+}
 
 /* ---- cast.c ---- */
 /* Number of connections that it goes to, IMGO_ENOMEM, IMGO_ELIMIT. */

@@ -271,6 +271,7 @@ void imgo__conn_detach(struct imgo__conn *c)
 		c->pre = NULL;
 		return;
 	}
+	imgo__accepts_drop(c);
 	while (c->nrooms > 0)
 		member_remove(c, &imgo__conn_members(c)[c->nrooms - 1]);
 	room_remove(hub, hub->everyone, c->everyone_pos);
@@ -282,6 +283,7 @@ void imgo__rooms_fini(struct imgo_hub *hub)
 	imgo__casts_drop(hub, hub->everyone);
 	free(hub->everyone->slots);
 	free(hub->everyone);
-	imgo__map_fini(&hub->rooms); /* both are empty: everybody has left */
+	imgo__map_fini(&hub->rooms); /* all are empty: everybody has left */
 	imgo__map_fini(&hub->users);
+	imgo__map_fini(&hub->accepts);
 }

@@ -4,8 +4,9 @@
  * input, which an idle connection does not have; here it is taken out, used, and put back when there is
  * something in it.
  *
- * A message is one packet in its JSON form, in a text or a binary frame. A binary frame that is not JSON is
- * goim's other dialect: binary_message is the place where it will be told apart.
+ * A message is one packet: in its JSON form, in a text or a binary frame, or as goim has it, binary. The first message of
+ * a connection tells which of the two it speaks, and then it is to speak that. A packet begins with a zero byte (or is too
+ * long), JSON with white space or a brace.
  */
 #include "hub/internal.h"
 
@@ -154,14 +155,39 @@ static void violated(struct imgo__conn *c, enum imgo_close why, uint16_t code)
 	imgo__conn_kill(c, why);
 }
 
+static bool speaks_json(const struct imgo__conn *c)
+{
+	return c->dialect == IMGO__DIALECT_JSON1 || c->dialect == IMGO__DIALECT_JSON2;
+}
+
 static void json_message(struct imgo__conn *c, struct imgo_str text)
 {
 	struct imgo__packet packet;
 
-	if (imgo__packet_decode_json(text, &packet))
+	if (!speaks_json(c))
+		violated(c, IMGO_CLOSE_PROTOCOL, 1003);
+	else if (imgo__packet_decode_json(text, &packet))
 		violated(c, IMGO_CLOSE_PROTOCOL, 1002);
 	else if (packet.body.len > c->hub->opt.body_max_bytes)
 		violated(c, IMGO_CLOSE_TOO_BIG, 1009);
+	else
+		imgo__hub_packet(c, &packet);
+}
+
+static void packet_message(struct imgo__conn *c, struct imgo_str bytes)
+{
+	struct imgo__packet packet;
+	size_t need;
+
+	if (c->state == IMGO__CONN_OPEN)
+		c->dialect = IMGO__DIALECT_BING;
+	ssize_t n = imgo__packet_decode((const uint8_t *)bytes.p, bytes.len, c->hub->opt.body_max_bytes, &packet, &need);
+	if (speaks_json(c))
+		violated(c, IMGO_CLOSE_PROTOCOL, 1003);
+	else if (n == IMGO_ELIMIT)
+		violated(c, IMGO_CLOSE_TOO_BIG, 1009);
+	else if (n <= 0 || (size_t)n != bytes.len)
+		violated(c, IMGO_CLOSE_PROTOCOL, 1002);
 	else
 		imgo__hub_packet(c, &packet);
 }
@@ -173,7 +199,7 @@ static void binary_message(struct imgo__conn *c, struct imgo_str bytes)
 	while (space < bytes.len && strchr(" \t\r\n", bytes.p[space]) && bytes.p[space])
 		space++;
 	if (space == bytes.len || bytes.p[space] != '{')
-		violated(c, IMGO_CLOSE_PROTOCOL, 1003); /* goim's packets: not spoken yet */
+		packet_message(c, bytes);
 	else if (!imgo__utf8_valid(bytes.p, bytes.len))
 		violated(c, IMGO_CLOSE_PROTOCOL, 1007);
 	else

@@ -64,6 +64,8 @@ struct login_call {
 	struct imgo_conn conn;
 	struct imgo__gate_connect connect;
 	struct imgo_str key;
+	int32_t *accepts;
+	size_t naccepts;
 	int err;
 };
 
@@ -120,6 +122,8 @@ static void login_granted(struct imgo_edge *edge, const struct login_call *login
 	grant.data = session;
 	grant.rooms = granted->granted_rooms;
 	grant.nrooms = granted->ngranted;
+	grant.accepts = login->accepts;
+	grant.naccepts = login->naccepts;
 	if (session)
 		err = imgo_hub_auth_finish(edge->hub, conn, &grant);
 	if (err == 0) {
@@ -181,6 +185,19 @@ static void on_connected(int err, void *user)
 	login_end(self);
 }
 
+/* False: out of memory. */
+static bool login_accepts(struct login_call *self, const struct imgo_hub_auth *auth)
+{
+	if (!auth->accepts)
+		return true;
+	self->accepts = imgo__arena_zalloc(&self->call.arena, auth->naccepts + 1, sizeof *self->accepts);
+	if (!self->accepts)
+		return false;
+	memcpy(self->accepts, auth->accepts, auth->naccepts * sizeof *self->accepts);
+	self->naccepts = auth->naccepts;
+	return true;
+}
+
 /* Copies what is asked for, and asks. */
 static int login_start(struct imgo_edge *edge, struct imgo_conn conn, const struct imgo_hub_auth *auth)
 {
@@ -203,7 +220,7 @@ static int login_start(struct imgo_edge *edge, struct imgo_conn conn, const stru
 	self->connect.id = imgo__edge_session_id(edge, conn.h);
 	self->connect.rooms = rooms;
 	self->connect.nrooms = auth->nrooms;
-	if (!ok || (auth->nrooms && !rooms))
+	if (!ok || (auth->nrooms && !rooms) || !login_accepts(self, auth))
 		err = IMGO_ENOMEM;
 	else
 		err = edge->gate.ops->connect(edge->gate.impl, &self->connect, on_connected, self);

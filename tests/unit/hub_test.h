@@ -39,6 +39,12 @@ struct rig {
 	size_t nrooms;
 	bool has_resume;
 	struct imgo_id resume;
+	bool has_token, has_accepts;
+	uint64_t mid;
+	char key[128];
+	int32_t accepts[IMGO_ACCEPTS_MAX];
+	size_t naccepts;
+	uint32_t online; /* 0: as many as are here */
 	int auths, closes, packets, rooms, drains;
 	struct imgo_conn closed_conn;
 	struct imgo_hub_closed closed;
@@ -67,6 +73,10 @@ __attribute__((unused)) static void rig_grant(struct rig *rig, struct imgo_conn 
 	grant.data = rig->data;
 	grant.ver = rig->grant_ver ? rig->grant_ver : rig->ver;
 	grant.reply = imgo_str(rig->grant_reply);
+	if (rig->has_accepts) {
+		grant.accepts = rig->accepts;
+		grant.naccepts = rig->naccepts;
+	}
 	if (rig->grant_room) {
 		grant.rooms = &room;
 		grant.nrooms = 1;
@@ -89,6 +99,13 @@ static void rig_on_auth(struct imgo_hub *hub, struct imgo_conn conn, const struc
 	rig->ver = auth->ver;
 	rig->has_resume = auth->has_resume;
 	rig->resume = auth->resume;
+	rig->has_token = auth->has_token;
+	rig->mid = auth->mid;
+	snprintf(rig->key, sizeof rig->key, "%.*s", (int)auth->key.len, auth->key.p);
+	rig->has_accepts = auth->accepts != NULL;
+	rig->naccepts = auth->naccepts;
+	if (auth->naccepts)
+		memcpy(rig->accepts, auth->accepts, auth->naccepts * sizeof auth->accepts[0]);
 	if (rig->hook_auth)
 		rig->hook_auth(rig);
 	else if (rig->auth == RIG_ACCEPT)
@@ -149,10 +166,26 @@ static void rig_on_drain(struct imgo_hub *hub, struct imgo_conn conn, void *user
 		rig->hook_drain(rig, conn);
 }
 
+static uint32_t rig_on_online(struct imgo_hub *hub, struct imgo_str room, uint32_t here, void *user)
+{
+	struct rig *rig = user;
+
+	(void)hub, (void)room;
+	return rig->online ? rig->online : here;
+}
+
 __attribute__((unused)) static void rig_new(struct rig *rig, const struct imgo_hub_options *options)
 {
 	static const struct imgo_hub_ops ops = {
-		sizeof ops, rig_on_auth, rig_on_packet, rig_on_room, rig_on_rooms, rig_on_close, rig_on_drain};
+		.size = sizeof ops,
+		.on_auth = rig_on_auth,
+		.on_packet = rig_on_packet,
+		.on_room = rig_on_room,
+		.on_rooms = rig_on_rooms,
+		.on_close = rig_on_close,
+		.on_drain = rig_on_drain,
+		.on_online = rig_on_online,
+	};
 	struct imgo_loop_options lo = IMGO_LOOP_OPTIONS_INIT;
 	struct imgo_error error;
 

@@ -149,15 +149,15 @@ static void refused(void **state)
 static void accepts_limit(void **state)
 {
 	char body[8192];
-	size_t n = (size_t)sprintf(body, "{\"accepts\":[0");
+	size_t n = (size_t)snprintf(body, sizeof body, "{\"accepts\":[0");
 
 	(void)state;
 	for (int i = 1; i < IMGO_ACCEPTS_MAX; i++)
-		n += (size_t)sprintf(body + n, ",%d", i);
-	sprintf(body + n, "]}");
+		n += (size_t)snprintf(body + n, sizeof body - n, ",%d", i);
+	snprintf(body + n, sizeof body - n, "]}");
 	assert_int_equal(read_login(body, 1, false), 0);
 	assert_int_equal(login.naccepts, IMGO_ACCEPTS_MAX);
-	sprintf(body + n, ",5]}"); /* one too many, though it is there already */
+	snprintf(body + n, sizeof body - n, ",5]}"); /* one too many, though it is there already */
 	assert_int_equal(read_login(body, 1, false), IMGO_ELIMIT);
 }
 

@@ -11,12 +11,14 @@ static struct rig rig;
 static void session(void)
 {
 	uint8_t b[2048];
-	size_t n = packet_bytes(b, 2, 7, 1, "{\"token\":\"a\",\"device\":\"d\",\"rooms\":[\"r\"]}");
+	size_t n = packet_bytes(b, 2, 7, 1, "{\"token\":\"a\",\"device\":\"d\",\"rooms\":[\"r\"],\"accepts\":[5]}");
 	int tcp = client(rig.tcp), ws = client(rig.ws);
-	struct imgo_msg *two[2] = {NULL, NULL};
+	struct imgo_msg *two[2] = {NULL, NULL}, *other = NULL;
 
 	n += packet_bytes(b + n, 1, 12, 2, "one");
 	n += packet_bytes(b + n, 1, 20, 3, "two");
+	n += packet_bytes(b + n, 1, 14, 4, "7");
+	n += packet_bytes(b + n, 1, 16, 4, "7");
 	n += packet_bytes(b + n, 1, 4, 4, "echo");
 	put(tcp, b, n - 3); /* a part is kept */
 	put(ws, upgrade_request, sizeof upgrade_request - 1);
@@ -28,18 +30,23 @@ static void session(void)
 	(void)!send(tcp, "cho", 3, MSG_NOSIGNAL);
 	rig_for(&rig, 2);
 	if (imgo_msg_new(&two[0], 5, (struct imgo_id){1, 2}, "x", 1) == 0 &&
-		imgo_msg_new(&two[1], 5, (struct imgo_id){1, 3}, "y", 1) == 0) {
+		imgo_msg_new(&two[1], 5, (struct imgo_id){1, 3}, "y", 1) == 0 &&
+		imgo_msg_new(&other, 6, (struct imgo_id){1, 4}, "z", 1) == 0) {
+		struct imgo_msg *mixed[3] = {two[0], other, two[1]};
 		(void)imgo_hub_send_room(rig.hub, imgo_str("one"), two, 2);
 		(void)imgo_hub_broadcast(rig.hub, two, 1);
 		(void)imgo_hub_send_user(rig.hub, imgo_str("a"), two, 2);
 		(void)imgo_hub_send(rig.hub, rig.conn, two, 1);
 		(void)imgo_hub_join(rig.hub, rig.conn, imgo_str("three"));
 		rig_for(&rig, 2);
-		(void)imgo_hub_broadcast(rig.hub, two, 2);
+		(void)imgo_hub_broadcast(rig.hub, mixed, 3);
+		rig_for(&rig, 2);
+		(void)imgo_hub_send(rig.hub, rig.conn, mixed, 3);
 		(void)imgo_hub_close(rig.hub, rig.conn, IMGO_CLOSE_KICKED);
 	}
 	imgo_msg_unref(two[0]);
 	imgo_msg_unref(two[1]);
+	imgo_msg_unref(other);
 	rig_for(&rig, 2);
 	close(tcp);
 	close(ws);
@@ -51,6 +58,10 @@ static void grant_if_possible(struct rig *r)
 
 	grant.user = imgo_str(r->token);
 	grant.ver = r->ver;
+	if (r->has_accepts) {
+		grant.accepts = r->accepts;
+		grant.naccepts = r->naccepts;
+	}
 	int err = imgo_hub_auth_finish(r->hub, r->conn, &grant);
 	assert_true(err == 0 || err == IMGO_ENOMEM);
 }
