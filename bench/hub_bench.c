@@ -160,10 +160,10 @@ static double floor_of(const char *self, int connections, int bytes)
 	double us = 0;
 
 	snprintf(path, sizeof path, "%s", self);
-	snprintf(command, sizeof command, "%s/fanout_floor %d %d %d", dirname(path), connections, bytes, ROUNDS);
+	snprintf(command, sizeof command, "%s/fanout-floor %d %d %d", dirname(path), connections, bytes, ROUNDS);
 	FILE *f = popen(command, "r");
 	if (!f || fscanf(f, "%lf", &us) != 1)
-		die("fanout_floor");
+		die("fanout-floor");
 	pclose(f);
 	return us;
 }
