@@ -23,6 +23,8 @@ static const struct imgo_property common_table[] = {
 	{0},
 };
 
+const char *const daemon_auth_modes[] = {"token", "goim-insecure", NULL};
+
 const struct imgo_property daemon_hub_table[] = {
 	{IMGO_PROPERTY("hub.handshake-timeout", DURATION, struct imgo_hub_options, handshake_timeout_ms, "5s", 100,
 		600000, "From accepting a connection to its login, absolute.")},

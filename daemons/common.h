@@ -73,6 +73,8 @@ void daemon_end(struct daemon *daemon);
 			{0}, \
 	}
 
+extern const char *const daemon_auth_modes[]; /* enum imgo_auth_mode */
+
 extern const struct imgo_property daemon_hub_table[]; /* struct imgo_hub_options, "hub.…" */
 extern const struct imgo_property daemon_api_table[]; /* struct imgo_http_options, "api.…" */
 

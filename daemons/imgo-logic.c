@@ -11,7 +11,7 @@
 struct logic_config {
 	struct imgo_push_options push;
 	struct imgo_http_options http;
-	int sessions_policy;
+	int sessions_policy, auth_mode;
 	bool page;
 };
 
@@ -31,6 +31,10 @@ static const struct imgo_property table[] = {
 		"Users of one push.")},
 	{IMGO_PROPERTY("push.pushes-max", UINT, struct logic_config, push.pushes_max, "65536", 1, 10000000,
 		"Pushes under way; beyond it they are answered 503.")},
+	{IMGO_PROPERTY("auth.mode", ENUM, struct logic_config, auth_mode, "token", 0, 0,
+		 "Who a client is: whom its token names. goim-insecure: a goim client without a token is whoever it says, for "
+		 "trying goim's clients out."),
+		.values = daemon_auth_modes},
 	{IMGO_PROPERTY("user.sessions-max", UINT, struct logic_config, push.sessions_max, "16", 0, 64,
 		"Sessions of one user at the same time; 0: no maximum.")},
 	{IMGO_PROPERTY("user.sessions-policy", ENUM, struct logic_config, sessions_policy, "replace", 0, 0,
@@ -63,6 +67,7 @@ static int open_logic(struct logic *logic, struct logic_config *config, struct i
 	config->push.store = logic->cluster.store;
 	config->push.bus = logic->cluster.bus;
 	config->push.secret = logic->daemon.common.secret;
+	config->push.auth_mode = (enum imgo_auth_mode)config->auth_mode;
 	config->push.sessions_policy = (enum imgo_sessions_policy)config->sessions_policy;
 	err = imgo_push_new(&logic->push, logic->daemon.loop, &config->push, error);
 	if (err < 0)
@@ -86,7 +91,7 @@ static int open_admin(struct logic *logic, struct imgo_error *error)
 int main(int argc, char **argv)
 {
 	struct logic logic = {.cluster = CLUSTER_INIT};
-	struct logic_config config = {IMGO_PUSH_OPTIONS_INIT, IMGO_HTTP_OPTIONS_INIT, 0, false};
+	struct logic_config config = {IMGO_PUSH_OPTIONS_INIT, IMGO_HTTP_OPTIONS_INIT, 0, 0, false};
 	struct imgo_config_set sets[] = {{table, &config}, {daemon_api_table, &config.http},
 		{daemon_kafka_table, &logic.cluster.kafka}, {daemon_memcached_table, &logic.cluster.stored},
 		{daemon_router_peers_table, &logic.cluster.routers}, {admin_table, &logic.daemon}};

@@ -19,7 +19,7 @@ struct standalone {
 	struct imgo_hub_options hub;
 	struct imgo_store_options store;
 	struct imgo_bus_memory_options bus;
-	int sessions_policy, v1_ack;
+	int sessions_policy, auth_mode, v1_ack;
 	bool page;
 	struct imgo_node *running;
 };
@@ -48,6 +48,10 @@ static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("push.users-max", UINT, struct standalone, push.users_max, "10000", 1, 1000000, "Users of one push.")},
 	{IMGO_PROPERTY("push.pushes-max", UINT, struct standalone, push.pushes_max, "65536", 1, 10000000,
 		"Pushes under way; beyond it they are answered 503.")},
+	{IMGO_PROPERTY("auth.mode", ENUM, struct standalone, auth_mode, "token", 0, 0,
+		 "Who a client is: whom its token names. goim-insecure: a goim client without a token is whoever it says, for "
+		 "trying goim's clients out."),
+		.values = daemon_auth_modes},
 	{IMGO_PROPERTY("user.sessions-max", UINT, struct standalone, push.sessions_max, "16", 0, 64,
 		"Sessions of one user at the same time; 0: no maximum.")},
 	{IMGO_PROPERTY("user.sessions-policy", ENUM, struct standalone, sessions_policy, "replace", 0, 0,
@@ -77,6 +81,7 @@ static int open_node(struct standalone *self, struct imgo_error *error)
 {
 	int err;
 
+	self->push.auth_mode = (enum imgo_auth_mode)self->auth_mode;
 	self->push.sessions_policy = (enum imgo_sessions_policy)self->sessions_policy;
 	self->edge.v1_ack = (enum imgo_v1_ack)self->v1_ack;
 	self->edge.hub = &self->hub;

@@ -18,6 +18,13 @@ extern "C" {
 
 struct imgo_push;
 
+enum imgo_auth_mode {
+	IMGO_AUTH_TOKEN = 0, /* every client shows a token */
+	/* A goim client may instead name its user, as goim lets it: {"mid":123,…} is user "123", {"mid":0,…} a guest. That is
+	 * no authentication: anybody may be anybody. Only where nobody else reaches the comets; a warning is logged. */
+	IMGO_AUTH_GOIM_INSECURE = 1,
+};
+
 struct imgo_push_options {
 	size_t size;
 	/* borrowed, mandatory */
@@ -36,11 +43,12 @@ struct imgo_push_options {
 	/* Where comets (in other processes) reach it by RPC: "127.0.0.1:7170"; NULL: nowhere. */
 	const char *rpc_listen;
 	const char *secret; /* of RPC, both ways; NULL: none, loopback only */
+	enum imgo_auth_mode auth_mode;
 };
 #define IMGO_PUSH_OPTIONS_INIT \
 	{ \
 		sizeof(struct imgo_push_options), NULL, NULL, NULL, NULL, NULL, 16, IMGO_SESSIONS_REPLACE, 256 * 1024, \
-			10000, 65536, 300, NULL, NULL \
+			10000, 65536, 300, NULL, NULL, IMGO_AUTH_TOKEN \
 	}
 
 /* *out is the caller's. Errors: IMGO_EINVAL, IMGO_EIO (address), IMGO_ENOMEM. */

@@ -220,6 +220,8 @@ static int login_start(struct imgo_edge *edge, struct imgo_conn conn, const stru
 	self->connect.id = imgo__edge_session_id(edge, conn.h);
 	self->connect.rooms = rooms;
 	self->connect.nrooms = auth->nrooms;
+	self->connect.by_mid = !auth->has_token;
+	self->connect.mid = auth->mid;
 	if (!ok || (auth->nrooms && !rooms) || !login_accepts(self, auth))
 		err = IMGO_ENOMEM;
 	else

@@ -27,6 +27,8 @@ struct imgo__gate_connect {
 	struct imgo_session_id id;
 	const struct imgo_str *rooms; /* asked for; joined to those of the token */
 	size_t nrooms;
+	bool by_mid;  /* a goim client's object without a token, ... */
+	uint64_t mid; /* ... and the user that it names; 0: a guest */
 	/* results */
 	struct imgo_str who, granted_device;
 	uint64_t seq;

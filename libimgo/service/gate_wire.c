@@ -67,16 +67,18 @@ static void *items_read(struct imgo__mp *mp, struct imgo__arena *arena, size_t s
 	return items;
 }
 
-/* ---- connect: [token, ver, device, id…, [room, …]] -> [who, device, seq, partition, epoch, [room, …]] ---- */
+/* ---- connect: [token, ver, device, id…, [room, …], by_mid, mid] -> [who, device, seq, partition, epoch, [room, …]] ---- */
 
 void imgo__gate_connect_ask_write(struct imgo__mpw *w, const struct imgo__gate_connect *call)
 {
-	imgo__mpw_array(w, 8);
+	imgo__mpw_array(w, 10);
 	imgo__mpw_bin(w, call->token.p, call->token.len);
 	imgo__mpw_uint(w, call->ver);
 	imgo__mpw_str(w, call->device);
 	session_id_write(w, &call->id);
 	rooms_write(w, call->rooms, call->nrooms);
+	imgo__mpw_bool(w, call->by_mid);
+	imgo__mpw_uint(w, call->mid);
 }
 
 int imgo__gate_connect_ask_read(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__gate_connect *call)
@@ -89,7 +91,11 @@ int imgo__gate_connect_ask_read(struct imgo__mp *mp, struct imgo__arena *arena, 
 	call->device = imgo__mp_str(mp, IMGO_DEVICE_MAX);
 	call->id = session_id_read(mp);
 	call->rooms = rooms_read(mp, arena, &call->nrooms);
-	imgo__mp_skip_rest(mp, have, 8);
+	if (have >= 10) { /* an older comet knows no goim clients */
+		call->by_mid = imgo__mp_bool(mp);
+		call->mid = imgo__mp_uint(mp);
+	}
+	imgo__mp_skip_rest(mp, have, have >= 10 ? 10 : 8);
 	return mp->err;
 }
 

@@ -235,6 +235,7 @@ int imgo_push_new(struct imgo_push **out, struct imgo_loop *loop, const struct i
 	push->bus = options->bus;
 	push->sessions_max = options->sessions_max;
 	push->sessions_policy = options->sessions_policy;
+	push->auth_mode = options->auth_mode;
 	push->users_max = options->users_max;
 	push->pushes_max = options->pushes_max;
 	push->body_max = options->body_max_bytes;
@@ -259,6 +260,9 @@ int imgo_push_new(struct imgo_push **out, struct imgo_loop *loop, const struct i
 		imgo_push_free(push);
 		return err;
 	}
+	if (push->auth_mode == IMGO_AUTH_GOIM_INSECURE)
+		imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "push", "goim-insecure",
+			"why=\"auth.mode=goim-insecure: a goim client is whoever it says it is\"");
 	*out = push;
 	return 0;
 }

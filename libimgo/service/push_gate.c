@@ -3,6 +3,8 @@
  * The gate of a push in this process: what comets ask, answered from authentication, registry and store. Acknowledgements and
  * comparisons, which concern many partitions, are in push_split.c.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <imgo/hub.h>
@@ -167,21 +169,56 @@ static void on_checked(int err, void *user)
 		connect_end(self, err);
 }
 
+#define GUEST "guest:"
+
+/* Who a goim client says it is (auth.mode=goim-insecure). A guest is a user of its own, never heard of again. */
+static struct imgo_str who_of_mid(struct connect_op *self)
+{
+	const struct imgo_session_id *id = &self->call->id;
+	char who[IMGO_USER_MAX + 1];
+	bool ok = true;
+
+	if (self->call->mid)
+		snprintf(who, sizeof who, "%" PRIu64, self->call->mid);
+	else
+		snprintf(who, sizeof who, GUEST "%" PRIx32 "-%" PRIx64 "-%" PRIx64, id->comet, id->inc.start_us, id->n);
+	return imgo__arena_str(&self->base.op.arena, imgo_str(who), &ok);
+}
+
+static bool is_guest(const struct imgo_push *push, struct imgo_str who)
+{
+	return push->auth_mode == IMGO_AUTH_GOIM_INSECURE && who.len > strlen(GUEST) &&
+	       memcmp(who.p, GUEST, strlen(GUEST)) == 0;
+}
+
+static int connect_check(struct connect_op *self)
+{
+	struct imgo_push *push = self->base.op.push;
+	bool ok = true;
+
+	if (self->call->by_mid && push->auth_mode == IMGO_AUTH_GOIM_INSECURE) {
+		self->check.who = who_of_mid(self);
+		return self->check.who.len ? connect_register(self) : IMGO_ENOMEM;
+	}
+	if (self->call->token.len == 0)
+		return IMGO_EDENIED;
+	self->check.token = imgo__arena_str(&self->base.op.arena, self->call->token, &ok);
+	return ok ? push->auth->check(push->auth_impl, &self->check, on_checked, self) : IMGO_ENOMEM;
+}
+
 static int local_connect(void *impl, struct imgo__gate_connect *call, imgo__gate_cb *cb, void *user)
 {
 	struct imgo_push *push = impl;
 	struct connect_op *self;
-	bool ok = true;
 	int err;
 
-	if (call->token.len == 0 || call->token.len > IMGO_TOKEN_MAX)
+	if (call->token.len > IMGO_TOKEN_MAX)
 		return IMGO_EDENIED;
 	self = imgo__gate_op_new(push, sizeof *self, cb, user);
 	if (!self)
 		return IMGO_ENOMEM;
 	self->call = call;
-	self->check.token = imgo__arena_str(&self->base.op.arena, call->token, &ok);
-	err = ok ? push->auth->check(push->auth_impl, &self->check, on_checked, self) : IMGO_ENOMEM;
+	err = connect_check(self);
 	if (err < 0)
 		imgo__push_op_free(&self->base.op);
 	return err;
@@ -242,7 +279,7 @@ static int local_read(void *impl, struct imgo__gate_read *call, imgo__gate_cb *c
 	self->read.user = imgo__arena_str(&self->base.op.arena, call->who, &ok);
 	self->read.device = imgo__arena_str(&self->base.op.arena, call->device, &ok);
 	self->read.after = call->after;
-	self->read.attach = true;
+	self->read.attach = !is_guest(push, call->who); /* nothing is ever kept for a guest */
 	self->read.messages_max = call->messages_max;
 	self->read.bytes_max = call->bytes_max;
 	self->many = (struct imgo_store_read_many){

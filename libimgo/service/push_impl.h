@@ -18,6 +18,7 @@ struct imgo_push {
 	void *auth_impl;
 	uint32_t sessions_max, users_max, pushes_max, pushes;
 	enum imgo_sessions_policy sessions_policy;
+	enum imgo_auth_mode auth_mode;
 	size_t body_max;
 	unsigned lookup_ms;
 	struct imgo__carrier *carrier;

@@ -24,6 +24,7 @@
 #include "base/buf.h"
 #include "codec/packet.h"
 #include "loop/loop.h"
+#include "service/edge_impl.h"
 
 static bool over_rpc;
 
@@ -50,10 +51,11 @@ struct flow_options {
 	uint32_t room_batch_max;
 	uint64_t room_batch_ms;
 	const char *poison_path;
+	enum imgo_auth_mode auth_mode;
 };
 #define FLOW_OPTIONS \
 	{ \
-		IMGO_STORE_OPTIONS_INIT, 16, IMGO_SESSIONS_REPLACE, 10000, IMGO_V1_ACK_TCP, 0, 0, NULL \
+		IMGO_STORE_OPTIONS_INIT, 16, IMGO_SESSIONS_REPLACE, 10000, IMGO_V1_ACK_TCP, 0, 0, NULL, IMGO_AUTH_TOKEN \
 	}
 
 static uint64_t now_ms(void)
@@ -129,6 +131,7 @@ static void flow_start(struct flow *flow, const struct flow_options *options)
 	push.bus = flow->bus;
 	push.sessions_max = options->sessions_max;
 	push.sessions_policy = options->policy;
+	push.auth_mode = options->auth_mode;
 	push.rpc_listen = over_rpc ? "127.0.0.1:0" : NULL;
 	assert_int_equal(imgo_push_new(&flow->push, flow->loop, &push, &error), 0);
 	edge.tcp = "127.0.0.1:0";
@@ -745,6 +748,131 @@ static void free_under_way(void **state)
 	assert_int_equal(outcome.err, IMGO_ECANCELED);
 }
 
+/* ---- goim's clients ---- */
+
+/* "8:", or "eof" when it is refused. */
+static const char *goim_login(struct flow *flow, struct client *client, const char *body)
+{
+	client_connect(flow, client);
+	client_send(client, IMGO__OP_AUTH, body);
+	return client_next(flow, client);
+}
+
+static void push_op(struct flow *flow, const char *who, int32_t op, const char *body)
+{
+	struct imgo_push_request request = IMGO_PUSH_REQUEST_INIT;
+	struct imgo_str users[1] = {imgo_str(who)};
+
+	request.users = users;
+	request.nusers = 1;
+	request.op = op;
+	request.body = imgo_str(body);
+	assert_int_equal(push_request(flow, &request), 0);
+}
+
+static void goim_without_a_token(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct flow flow;
+	struct client client, guests[2];
+
+	(void)state;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", NULL);
+	make_token(&flow, "{\"mid\":3}", "three", "", NULL); /* an object is a token, as it always was */
+	assert_string_equal(goim_login(&flow, &client, "{\"mid\":1}"), "eof");
+	client_close(&flow, &client);
+	assert_string_equal(goim_login(&flow, &client, "{\"mid\":2,\"token\":\"t1\"}"), "8:");
+	push_op(&flow, "1", 1000, "mine");
+	assert_string_equal(client_next(&flow, &client), "1000:mine");
+	client_close(&flow, &client);
+	assert_string_equal(goim_login(&flow, &client, "{\"mid\":3}"), "8:");
+	push_op(&flow, "three", 1000, "mine");
+	assert_string_equal(client_next(&flow, &client), "1000:mine");
+	client_close(&flow, &client);
+	flow_end(&flow);
+
+	options.auth_mode = IMGO_AUTH_GOIM_INSECURE;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", NULL);
+	assert_string_equal(goim_login(&flow, &client, "nobody"), "eof"); /* a token is a token still */
+	client_close(&flow, &client);
+	assert_string_equal(goim_login(&flow, &client, "{\"mid\":9223372036854775807,\"room_id\":\"live://1\"}"), "8:");
+	push_op(&flow, "9223372036854775807", 1000, "mine");
+	assert_string_equal(client_next(&flow, &client), "1000:mine");
+	push_cast(&flow, "live://1", "room");
+	assert_string_equal(client_next(&flow, &client), "5:room");
+	for (int i = 0; i < 2; i++)
+		assert_string_equal(goim_login(&flow, &guests[i], "{\"mid\":0,\"room_id\":\"live://1\"}"), "8:");
+	push_cast(&flow, "live://1", "again");
+	for (int i = 0; i < 2; i++) {
+		assert_string_equal(client_next(&flow, &guests[i]), "5:again");
+		client_close(&flow, &guests[i]);
+	}
+	client_close(&flow, &client);
+	flow_end(&flow);
+}
+
+/* What is not wanted counts as delivered: it is neither kept nor sent later. */
+static void filter_moves_the_cursor(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct flow flow;
+	struct client client;
+
+	(void)state;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", NULL);
+	push_op(&flow, "1", 5, "before");
+	assert_string_equal(goim_login(&flow, &client, "{\"token\":\"t1\",\"accepts\":[1000]}"), "8:");
+	push_op(&flow, "1", 5, "no");
+	push_op(&flow, "1", 1000, "yes");
+	push_op(&flow, "1", 5, "no");
+	assert_string_equal(client_next(&flow, &client), "1000:yes");
+	assert_silent(&flow, &client);
+	run_ms(&flow, 2600); /* a second for the first message, one for the rest */
+	assert_int_equal(waiting(&flow, "1", ""), 0);
+	push_op(&flow, "1", 5, "no");
+	assert_silent(&flow, &client);
+	client_close(&flow, &client);
+	assert_int_equal(waiting(&flow, "1", ""), 0);
+	client_login(&flow, &client, "t1");
+	assert_silent(&flow, &client);
+	client_close(&flow, &client);
+	flow_end(&flow);
+}
+
+static void goim_keys(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct flow flow;
+	struct client first, second, other;
+	struct imgo_str key = imgo_str("the key");
+
+	(void)state;
+	flow_start(&flow, &options);
+	make_token(&flow, "t1", "1", "", NULL);
+	make_token(&flow, "t2", "2", "", NULL);
+	assert_null(imgo__edge_by_key(flow.edge, key));
+	assert_string_equal(goim_login(&flow, &first, "{\"mid\":0,\"token\":\"t1\",\"key\":\"the key\"}"), "8:");
+	struct imgo__edge_session *session = imgo__edge_by_key(flow.edge, key);
+	assert_true(session && imgo_str_eq(imgo__edge_who(session), imgo_str("1")));
+	assert_null(imgo__edge_by_key(flow.edge, imgo_str("")));
+	/* Another user's does not get it; a newer one of the same user takes it over. */
+	assert_string_equal(goim_login(&flow, &other, "{\"mid\":0,\"token\":\"t2\",\"key\":\"the key\"}"), "8:");
+	assert_ptr_equal(imgo__edge_by_key(flow.edge, key), session);
+	assert_int_equal(imgo_stats_get(flow.stats, "imgo_edge_key_taken_total"), 1);
+	assert_string_equal(goim_login(&flow, &second, "{\"mid\":0,\"token\":\"t1\",\"key\":\"the key\"}"), "8:");
+	assert_string_equal(client_next(&flow, &first), "eof");
+	client_close(&flow, &first);
+	client_close(&flow, &other);
+	session = imgo__edge_by_key(flow.edge, key);
+	assert_true(session && imgo_str_eq(imgo__edge_who(session), imgo_str("1")));
+	client_close(&flow, &second);
+	assert_null(imgo__edge_by_key(flow.edge, key));
+	flow_end(&flow);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -762,6 +890,9 @@ int main(void)
 		cmocka_unit_test(bad_requests),
 		cmocka_unit_test(poison_is_skipped),
 		cmocka_unit_test(room_batches),
+		cmocka_unit_test(goim_without_a_token),
+		cmocka_unit_test(filter_moves_the_cursor),
+		cmocka_unit_test(goim_keys),
 		cmocka_unit_test(free_under_way),
 	};
 

@@ -40,8 +40,14 @@ static struct imgo__mp reader(size_t len)
 
 static void connect_message(void **state)
 {
-	struct imgo__gate_connect call = {
-		.token = imgo_str("secret"), .ver = 1, .device = imgo_str("phone"), .id = sid, .rooms = rooms, .nrooms = 2};
+	struct imgo__gate_connect call = {.token = imgo_str("secret"),
+		.ver = 1,
+		.device = imgo_str("phone"),
+		.id = sid,
+		.rooms = rooms,
+		.nrooms = 2,
+		.by_mid = true,
+		.mid = 1ull << 40};
 	struct imgo__gate_connect got = {0};
 	struct imgo__arena arena = {0};
 	struct imgo__mp mp;
@@ -56,6 +62,7 @@ static void connect_message(void **state)
 	assert_true(imgo_session_id_eq(got.id, sid));
 	assert_int_equal(got.nrooms, 2);
 	assert_true(imgo_str_eq(got.rooms[1], rooms[1]));
+	assert_true(got.by_mid && got.mid == 1ull << 40);
 
 	call.who = imgo_str("1");
 	call.granted_device = imgo_str("phone");
