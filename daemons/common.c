@@ -41,6 +41,9 @@ const struct imgo_property daemon_hub_table[] = {
 	{IMGO_PROPERTY("hub.rooms-max", UINT, struct imgo_hub_options, rooms_max, "16", 1, 64, "Rooms of one connection.")},
 	{IMGO_PROPERTY("hub.packets-per-second-max", UINT, struct imgo_hub_options, packets_per_second_max, "100", 0,
 		1000000, "Of one client, averaged over some seconds; 0: no limit.")},
+	{IMGO_PROPERTY("hub.websocket-ping", DURATION, struct imgo_hub_options, websocket_ping_ms, "0s", 0, 86400000,
+		"A WebSocket client of which nothing came for so long is pinged, and closed when again nothing comes for as long; "
+		"0: never.")},
 	{IMGO_PROPERTY("hub.origins", STRING, struct imgo_hub_options, origins, NULL, 0, 0,
 		 "Pages that may connect by WebSocket: their origins (https://a.example), exactly as browsers say them, between "
 		 "commas; not set: any. A client that says no Origin is no browser, and may."),

@@ -11,7 +11,7 @@ struct comet_config {
 	int v1_ack;
 };
 
-static const char *const v1_acks[] = {"tcp", "written", "heartbeat", NULL}; /* enum imgo_v1_ack */
+static const char *const v1_acks[] = {"tcp", "written", "heartbeat", "pong", NULL}; /* enum imgo_v1_ack */
 
 static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("comet.id", UINT, struct comet_config, options.comet, NULL, 1, INT32_MAX,
@@ -30,8 +30,9 @@ static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("comet.compare", DURATION, struct comet_config, options.compare_ms, "10s", 0, 600000,
 		"Each session is compared with its user's log this often, which bounds every lost word; 0: never (for tests).")},
 	{IMGO_PROPERTY("v1.ack", ENUM, struct comet_config, v1_ack, "tcp", 0, 0,
-		 "When a message counts as received by a client of version 1: its TCP has it (and then a packet, an orderly end or a "
-		 "second came), it was written, or a heartbeat came after."),
+		 "When a message counts as received by a client of version 1: tcp (its TCP has it, and then came a packet, an "
+		 "orderly end or a second), heartbeat (its TCP has it, and then came op 2), pong (it answered a WebSocket ping sent "
+		 "behind the message; TCP clients: heartbeat), written (our socket took it)."),
 		.values = v1_acks},
 	{IMGO_PROPERTY("logic.peers", STRING, struct comet_config, options.logics, "127.0.0.1:7170", 0, 0,
 		"RPC addresses of logics, host:port between commas; any will do.")},

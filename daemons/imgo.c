@@ -24,8 +24,8 @@ struct standalone {
 	struct imgo_node *running;
 };
 
-static const char *const policies[] = {"replace", "refuse", NULL};          /* enum imgo_sessions_policy */
-static const char *const v1_acks[] = {"tcp", "written", "heartbeat", NULL}; /* enum imgo_v1_ack */
+static const char *const policies[] = {"replace", "refuse", NULL};                  /* enum imgo_sessions_policy */
+static const char *const v1_acks[] = {"tcp", "written", "heartbeat", "pong", NULL}; /* enum imgo_v1_ack */
 
 static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("comet.id", UINT, struct standalone, edge.comet, "1", 1, INT32_MAX,
@@ -36,7 +36,9 @@ static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("comet.compare", DURATION, struct standalone, edge.compare_ms, "10s", 0, 600000,
 		"Each session is compared with its user's log this often; 0: never (for tests).")},
 	{IMGO_PROPERTY("v1.ack", ENUM, struct standalone, v1_ack, "tcp", 0, 0,
-		 "When a message counts as received by a client of version 1."),
+		 "When a message counts as received by a client of version 1: tcp (its TCP has it, and then came a packet, an "
+		 "orderly end or a second), heartbeat (its TCP has it, and then came op 2), pong (it answered a WebSocket ping sent "
+		 "behind the message; TCP clients: heartbeat), written (our socket took it)."),
 		.values = v1_acks},
 	{IMGO_PROPERTY("logic.http", STRING, struct standalone, http.listen, "127.0.0.1:7172", 0, 0,
 		"Address of the push API; on any but loopback api.key is required.")},

@@ -18,8 +18,9 @@ struct imgo_push;
 /* When a message counts as received by a version 1 client, who cannot say so (DESIGN.md §3). */
 enum imgo_v1_ack {
 	IMGO_V1_ACK_TCP = 0,   /* its TCP has the bytes, and after that came a packet, an orderly FIN, or a second */
-	IMGO_V1_ACK_WRITTEN,   /* it was written to the socket */
-	IMGO_V1_ACK_HEARTBEAT, /* its TCP has the bytes, and after that came a heartbeat */
+	IMGO_V1_ACK_WRITTEN,   /* our socket took it */
+	IMGO_V1_ACK_HEARTBEAT, /* its TCP has the bytes, and after that came a heartbeat; no FIN does, nor time */
+	IMGO_V1_ACK_PONG,      /* WebSocket: it answered a ping that was sent behind it; TCP clients: as HEARTBEAT */
 };
 
 struct imgo_edge_options {

@@ -131,6 +131,8 @@ struct imgo_hub_closed {
 	bool orderly;
 	uint64_t queued; /* as imgo_hub_position, at this moment */
 	uint64_t acknowledged;
+	uint64_t written;  /* as imgo_hub_written */
+	bool said_goodbye; /* the last thing that was read of it is a WebSocket close frame; orderly or not */
 };
 
 struct imgo_hub_ops {
@@ -157,6 +159,9 @@ struct imgo_hub_ops {
 	/* Optional. How many are in this room altogether? `here` of them are in this hub. A goim client is told in answer to
 	 * its heartbeat. NULL: it is told `here`. */
 	uint32_t (*on_online)(struct imgo_hub *hub, struct imgo_str room, uint32_t here, void *user);
+	/* Optional. A WebSocket pong of a logged-in client: the payload is that of a ping (imgo_hub_ping; the hub's own have
+	 * none), or whatever the client liked to send. It lives until the callback returns. */
+	void (*on_pong)(struct imgo_hub *hub, struct imgo_conn conn, struct imgo_str payload, void *user);
 };
 
 /* Limits. 0 where it says so; the property table of the daemons has the same names under "hub.". */
@@ -174,10 +179,13 @@ struct imgo_hub_options {
 	/* WebSocket: which pages may connect, "https://a.example,https://b.example:8443", exactly as browsers say it in
 	 * Origin; NULL or empty: any. A client that says none is no browser, and may. */
 	const char *origins;
+	/* WebSocket: a logged-in client of which nothing came for so long is pinged, and closed as IMGO_CLOSE_HEARTBEAT when
+	 * again nothing comes for as long; default 0: never. */
+	uint64_t websocket_ping_ms;
 };
 #define IMGO_HUB_OPTIONS_INIT \
 	{ \
-		sizeof(struct imgo_hub_options), 5000, 300000, 4096, 256 * 1024, 0, 10000, 16, 100, 1024, NULL \
+		sizeof(struct imgo_hub_options), 5000, 300000, 4096, 256 * 1024, 0, 10000, 16, 100, 1024, NULL, 0 \
 	}
 
 /* NULL: this is a list for options.origins; else what is wrong with it, for a person. Never to be freed. */
@@ -242,6 +250,14 @@ IMGO_API struct imgo_str imgo_hub_user(struct imgo_hub *hub, struct imgo_conn co
  * Either may be NULL; NULL for acknowledged saves a system call. Errors: IMGO_ESTALE, IMGO_ENOTSUP.
  */
 IMGO_API int imgo_hub_position(struct imgo_hub *hub, struct imgo_conn conn, uint64_t *queued, uint64_t *acknowledged);
+
+/* *out: how many of those bytes the socket has taken; the rest waits here. Errors: IMGO_ESTALE. */
+IMGO_API int imgo_hub_written(struct imgo_hub *hub, struct imgo_conn conn, uint64_t *out);
+
+/* Sends a WebSocket ping behind what was sent before; on_pong tells of its pong, so of the client's having received all of
+ * that. A client may answer the last of several pings only. payload: at most 125 bytes, not empty (IMGO_EINVAL). Errors:
+ * IMGO_ENOTSUP (a TCP client), else as imgo_hub_send. */
+IMGO_API int imgo_hub_ping(struct imgo_hub *hub, struct imgo_conn conn, struct imgo_str payload);
 
 struct imgo_hub_counts {
 	uint32_t connections, authenticated, rooms, users;

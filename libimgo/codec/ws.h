@@ -13,7 +13,9 @@ enum {
 	IMGO__WS_BINARY = 2,
 	IMGO__WS_CLOSE = 8,
 	IMGO__WS_PING = 9,
-	IMGO__WS_PONG = 10
+	IMGO__WS_PONG = 10,
+
+	IMGO__WS_CONTROL_MAX = 125, /* payload of a control frame */
 };
 
 struct imgo__buf;

@@ -202,6 +202,29 @@ int imgo_hub_position(struct imgo_hub *hub, struct imgo_conn conn, uint64_t *que
 	return 0;
 }
 
+int imgo_hub_written(struct imgo_hub *hub, struct imgo_conn conn, uint64_t *out)
+{
+	struct imgo__conn *c = imgo__conn_get(hub, conn);
+
+	if (!c)
+		return IMGO_ESTALE;
+	*out = imgo__conn_written(c);
+	return 0;
+}
+
+int imgo_hub_ping(struct imgo_hub *hub, struct imgo_conn conn, struct imgo_str payload)
+{
+	struct imgo__conn *c = imgo__conn_get(hub, conn);
+
+	if (!c || c->state != IMGO__CONN_LIVE)
+		return IMGO_ESTALE;
+	if (!(c->flags & IMGO__CONN_UPGRADED))
+		return IMGO_ENOTSUP;
+	if (payload.len == 0 || payload.len > IMGO__WS_CONTROL_MAX)
+		return IMGO_EINVAL;
+	return imgo__ws_ping(c, payload);
+}
+
 void imgo_hub_counts(struct imgo_hub *hub, struct imgo_hub_counts *out)
 {
 	*out = (struct imgo_hub_counts){.connections = hub->connections,

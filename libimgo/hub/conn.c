@@ -16,8 +16,14 @@
  * close, on_close waits for the end of LINGER, because only then it is known whether the peer left orderly
  * (its FIN) or with unread data (a reset).
  *
+ * A peer that sends a close frame and closes without waiting for the answer would be made to reset by that very
+ * answer, and then nobody could say whether it had read everything. So the answer waits a moment
+ * (IMGO__HUB_GOODBYE_MS): when the peer's FIN comes first, it left orderly, is reported so, and the answer follows in
+ * case that it only closed one half.
+ *
  * There is one timer a connection. Its deadline is a number that moves for free (a heartbeat only stores it);
- * the timer, when it fires too early, is started again for the rest.
+ * the timer, when it fires too early, is started again for the rest. It also pings WebSocket clients of which
+ * nothing was heard (websocket_ping_ms).
  */
 #include "hub/internal.h"
 
@@ -67,13 +73,34 @@ void imgo__conn_watch(struct imgo__conn *c, int events)
 	imgo__io_set(c->hub->loop, &c->io, events);
 }
 
+/* How long until the client is to be pinged, or given up as it did not answer one. */
+static uint64_t until_ping(const struct imgo__conn *c, uint64_t now_ms)
+{
+	uint64_t every = c->hub->opt.websocket_ping_ms;
+	uint32_t silent = (uint32_t)now_ms - c->heard_ms;
+
+	if (every == 0 || c->state != IMGO__CONN_LIVE || !(c->flags & IMGO__CONN_UPGRADED))
+		return UINT64_MAX;
+	return silent < every ? every - silent : 0;
+}
+
+/* The timer is to fire for the deadline or a ping, whatever comes first; when it would fire sooner, it stays. */
+static void start_timer(struct imgo__conn *c, uint64_t now_ms)
+{
+	uint64_t delay = c->deadline_ms > now_ms ? c->deadline_ms - now_ms : 0, ping = until_ping(c, now_ms);
+
+	if (delay > ping)
+		delay = ping;
+	if (!imgo__timer_active(&c->timer) || c->timer.due_ms > now_ms + delay)
+		imgo__timer_start(c->hub->loop, &c->timer, delay);
+}
+
 void imgo__conn_deadline(struct imgo__conn *c, uint64_t delay_ms)
 {
-	struct imgo_loop *loop = c->hub->loop;
+	uint64_t now = imgo__loop_now_ms(c->hub->loop);
 
-	c->deadline_ms = imgo__loop_now_ms(loop) + delay_ms;
-	if (!imgo__timer_active(&c->timer) || c->timer.due_ms > c->deadline_ms)
-		imgo__timer_start(loop, &c->timer, delay_ms);
+	c->deadline_ms = now + delay_ms;
+	start_timer(c, now);
 }
 
 void imgo__conn_todo(struct imgo__conn *c, unsigned flags)
@@ -110,7 +137,7 @@ void imgo__conn_position(struct imgo__conn *c, uint64_t *queued, uint64_t *ackno
 		*queued = c->queued;
 	if (!acknowledged)
 		return;
-	uint64_t written = c->queued - (c->out ? c->out->bytes : 0);
+	uint64_t written = imgo__conn_written(c);
 	int unsent = imgo__sock_unsent(c->hub->loop, c->fd);
 	if (unsent < 0) {
 		*acknowledged = 0;
@@ -132,9 +159,34 @@ static void report(struct imgo__conn *c)
 		return;
 	c->flags &= (uint16_t)~IMGO__CONN_ASKED;
 	imgo__conn_position(c, &closed.queued, &closed.acknowledged);
+	closed.written = imgo__conn_written(c);
+	closed.said_goodbye = (c->flags & IMGO__CONN_CLOSE_READ) != 0;
 	closed.orderly = (c->flags & IMGO__CONN_FIN_READ) && c->why == IMGO_CLOSE_PEER;
 	if (hub->ops.on_close)
 		hub->ops.on_close(hub, imgo__conn_handle(c), c->data, &closed, hub->user);
+}
+
+/* The last words: what was queued, and for a WebSocket peer the reason. A slow one gets the reason instead of
+ * the queue. */
+static void say_goodbye(struct imgo__conn *c)
+{
+	if (c->why == IMGO_CLOSE_RESET)
+		return;
+	if (c->why == IMGO_CLOSE_SLOW && c->out) {
+		size_t bytes = c->out->bytes, chunks = c->out->n;
+		imgo__outq_cut(&c->out);
+		/* these were never written, nor will be */
+		c->queued -= bytes - (c->out ? c->out->bytes : 0);
+		c->hub->tally.dropped += chunks - (c->out ? c->out->n : 0);
+	}
+	/* Nobody listens behind a FIN, and words to nobody are answered with a reset; but a close frame is answered. */
+	if ((c->flags & IMGO__CONN_UPGRADED) && (!(c->flags & IMGO__CONN_FIN_READ) || (c->flags & IMGO__CONN_CLOSE_READ))) {
+		struct imgo__chunk *frame = imgo__ws_close_frame(c);
+		if (frame && imgo__outq_push(&c->out, frame, 0) == 0)
+			c->queued += frame->len;
+		imgo__chunk_unref(frame);
+	}
+	(void)imgo__conn_flush(c);
 }
 
 static void destroy(struct imgo__conn *c, bool reset)
@@ -142,6 +194,8 @@ static void destroy(struct imgo__conn *c, bool reset)
 	struct imgo_hub *hub = c->hub;
 
 	report(c);
+	if ((c->flags & IMGO__CONN_GOODBYE_DUE) && !reset)
+		say_goodbye(c);
 	imgo__timer_stop(hub->loop, &c->timer);
 	imgo__conn_watch(c, 0);
 	if (reset)
@@ -158,33 +212,14 @@ static void destroy(struct imgo__conn *c, bool reset)
 	imgo__hub_room_made(hub);
 }
 
-/* The last words: what was queued, and for a WebSocket peer the reason. A slow one gets the reason instead of
- * the queue. */
-static void say_goodbye(struct imgo__conn *c)
-{
-	if (c->why == IMGO_CLOSE_RESET)
-		return;
-	if (c->why == IMGO_CLOSE_SLOW && c->out) {
-		size_t bytes = c->out->bytes, chunks = c->out->n;
-		imgo__outq_cut(&c->out);
-		/* these were never written, nor will be */
-		c->queued -= bytes - (c->out ? c->out->bytes : 0);
-		c->hub->tally.dropped += chunks - (c->out ? c->out->n : 0);
-	}
-	/* Nobody listens behind a FIN, and words to nobody are answered with a reset. */
-	if ((c->flags & IMGO__CONN_UPGRADED) && !(c->flags & IMGO__CONN_FIN_READ)) {
-		struct imgo__chunk *frame = imgo__ws_close_frame(c);
-		if (frame && imgo__outq_push(&c->out, frame, 0) == 0)
-			c->queued += frame->len;
-		imgo__chunk_unref(frame);
-	}
-	(void)imgo__conn_flush(c);
-}
-
 static void finish_writing(struct imgo__conn *c)
 {
 	if (c->out || (c->flags & IMGO__CONN_FIN_SENT))
 		return;
+	if (c->flags & IMGO__CONN_GOODBYE_DUE) {
+		imgo__conn_watch(c, IMGO__READ);
+		return;
+	}
 	imgo__sock_shutdown(c->hub->loop, c->fd);
 	c->flags |= IMGO__CONN_FIN_SENT;
 	imgo__conn_watch(c, IMGO__READ);
@@ -197,12 +232,26 @@ static void check_reset(struct imgo__conn *c)
 		c->why = IMGO_CLOSE_RESET;
 }
 
+/* Our last words are said, or will be: waits for the peer's end. */
+static void start_lingering(struct imgo__conn *c, uint64_t ms)
+{
+	imgo__conn_watch(c, IMGO__READ | (c->out ? IMGO__WRITE : 0));
+	finish_writing(c);
+	imgo__conn_deadline(c, ms);
+}
+
 void imgo__conn_reap(struct imgo__conn *c)
 {
 	struct imgo_hub *hub = c->hub;
+	bool answers = c->why == IMGO_CLOSE_PEER && (c->flags & IMGO__CONN_CLOSE_READ);
 
 	imgo__conn_detach(c);
-	say_goodbye(c);
+	if (answers) {
+		c->flags |= IMGO__CONN_GOODBYE_DUE;
+		(void)imgo__conn_flush(c);
+	} else {
+		say_goodbye(c);
+	}
 	if (c->flags & IMGO__CONN_FIN_READ)
 		check_reset(c);
 	imgo_stat_add(hub->stats.closed[c->why], 1);
@@ -213,9 +262,7 @@ void imgo__conn_reap(struct imgo__conn *c)
 	c->state = IMGO__CONN_LINGER;
 	c->lingered = 0;
 	imgo__input_free(c);
-	imgo__conn_watch(c, IMGO__READ | (c->out ? IMGO__WRITE : 0));
-	finish_writing(c);
-	imgo__conn_deadline(c, IMGO__HUB_LINGER_MS);
+	start_lingering(c, answers ? IMGO__HUB_GOODBYE_MS : IMGO__HUB_LINGER_MS);
 	if (c->why != IMGO_CLOSE_PEER)
 		report(c);
 }
@@ -291,6 +338,26 @@ static void on_event(struct imgo_loop *loop, struct imgo__io *io, int events)
 	imgo__hub_schedule(hub);
 }
 
+/* Nothing was heard for a while: once more, or never again. */
+static void ask(struct imgo__conn *c, uint64_t now_ms)
+{
+	if (c->flags & IMGO__CONN_PINGED) {
+		imgo__conn_kill(c, IMGO_CLOSE_HEARTBEAT);
+		return;
+	}
+	c->flags |= IMGO__CONN_PINGED;
+	c->heard_ms = (uint32_t)now_ms;
+	(void)imgo__ws_ping(c, imgo_str(NULL));
+	start_timer(c, now_ms);
+}
+
+static void answer_close(struct imgo__conn *c)
+{
+	c->flags &= (uint16_t)~IMGO__CONN_GOODBYE_DUE;
+	say_goodbye(c);
+	start_lingering(c, IMGO__HUB_LINGER_MS);
+}
+
 static void on_timer(struct imgo_loop *loop, struct imgo__timer *timer)
 {
 	struct imgo__conn *c = imgo__container_of(timer, struct imgo__conn, timer);
@@ -299,12 +366,16 @@ static void on_timer(struct imgo_loop *loop, struct imgo__timer *timer)
 
 	if (hub->freeing)
 		return;
-	if (now < c->deadline_ms) {
-		imgo__timer_start(loop, timer, c->deadline_ms - now);
+	if (now < c->deadline_ms && until_ping(c, now) > 0) {
+		start_timer(c, now);
 		return;
 	}
 	hub->busy++;
-	if (c->state == IMGO__CONN_LINGER)
+	if (now < c->deadline_ms)
+		ask(c, now);
+	else if (c->flags & IMGO__CONN_GOODBYE_DUE)
+		answer_close(c);
+	else if (c->state == IMGO__CONN_LINGER)
 		destroy(c, true);
 	else
 		imgo__conn_kill(c, c->state == IMGO__CONN_LIVE ? IMGO_CLOSE_HEARTBEAT : IMGO_CLOSE_HANDSHAKE);

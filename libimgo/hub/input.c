@@ -200,6 +200,10 @@ void imgo__conn_readable(struct imgo__conn *c)
 			imgo__conn_kill(c, n == 0 ? IMGO_CLOSE_PEER : IMGO_CLOSE_RESET);
 			return;
 		}
+		if (hub->opt.websocket_ping_ms) {
+			c->heard_ms = (uint32_t)imgo__loop_now_ms(hub->loop);
+			c->flags &= (uint16_t)~IMGO__CONN_PINGED;
+		}
 		arrived(c, p, (size_t)n);
 		if ((size_t)n < want)
 			return;

@@ -40,7 +40,8 @@ enum {
 	IMGO__HUB_ENVELOPE = 512, /* what JSON may add to a body of body_max_bytes */
 	IMGO__HUB_LINGER_MS = 5000,
 	IMGO__HUB_LINGER_BYTES = 256 * 1024,
-	IMGO__HUB_BURST_S = 5, /* seconds of packets_per_second_max that may come at once */
+	IMGO__HUB_GOODBYE_MS = 20, /* a close frame is answered so late, or when the FIN behind it is here */
+	IMGO__HUB_BURST_S = 5,     /* seconds of packets_per_second_max that may come at once */
 	IMGO__HUB_CLOSES = IMGO_CLOSE_SHUTDOWN + 1,
 };
 
@@ -63,9 +64,12 @@ enum imgo__conn_flags {
 	IMGO__CONN_LOGGED_IN = 32, /* `user` is valid, not `pre`; in everyone */
 	IMGO__CONN_FIN_READ = 64,
 	IMGO__CONN_FIN_SENT = 128,
-	IMGO__CONN_UPGRADED = 256,  /* speaks WebSocket frames */
-	IMGO__CONN_DETACHED = 512,  /* in no list, room or user any more */
-	IMGO__CONN_FILTERED = 8192, /* has `accepts` */
+	IMGO__CONN_UPGRADED = 256,     /* speaks WebSocket frames */
+	IMGO__CONN_DETACHED = 512,     /* in no list, room or user any more */
+	IMGO__CONN_CLOSE_READ = 1024,  /* a WebSocket close frame was */
+	IMGO__CONN_GOODBYE_DUE = 2048, /* and is not answered yet */
+	IMGO__CONN_PINGED = 4096,      /* by the hub, and nothing came since */
+	IMGO__CONN_FILTERED = 8192,    /* has `accepts` */
 };
 
 struct imgo__accepts;
@@ -126,6 +130,7 @@ struct imgo__conn {
 	struct imgo__accepts *accepts; /* the operations it wants; NULL: all */
 	uint32_t everyone_pos;
 	uint8_t ver, events;
+	uint32_t heard_ms; /* low bits of the clock: last input, or the last ping of the hub's. Kept when it pings at all. */
 };
 
 struct imgo__user {
@@ -224,6 +229,10 @@ void imgo__conn_kill(struct imgo__conn *c, enum imgo_close why);
 void imgo__conn_watch(struct imgo__conn *c, int events);
 void imgo__conn_deadline(struct imgo__conn *c, uint64_t delay_ms);
 void imgo__conn_position(struct imgo__conn *c, uint64_t *queued, uint64_t *acknowledged);
+static inline uint64_t imgo__conn_written(const struct imgo__conn *c)
+{
+	return c->queued - (c->out ? c->out->bytes : 0);
+}
 /* Puts it on the to-do list for what `flags` says. */
 void imgo__conn_todo(struct imgo__conn *c, unsigned flags);
 void imgo__conn_reap(struct imgo__conn *c);
@@ -252,6 +261,7 @@ size_t imgo__ws_upgrade(struct imgo__conn *c, uint8_t *data, size_t len, size_t 
 size_t imgo__ws_take(struct imgo__conn *c, uint8_t *data, size_t len, size_t *need);
 /* A close frame with the code that fits, or NULL. */
 struct imgo__chunk *imgo__ws_close_frame(const struct imgo__conn *c);
+int imgo__ws_ping(struct imgo__conn *c, struct imgo_str payload); /* as imgo__conn_queue */
 
 /* ---- packet.c ---- */
 void imgo__hub_packet(struct imgo__conn *c, const struct imgo__packet *packet);

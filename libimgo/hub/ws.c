@@ -140,13 +140,37 @@ struct imgo__chunk *imgo__ws_close_frame(const struct imgo__conn *c)
 	return control_frame(IMGO__WS_CLOSE, payload, code == 1005 ? 0 : 2);
 }
 
+int imgo__ws_ping(struct imgo__conn *c, struct imgo_str payload)
+{
+	struct imgo__chunk *chunk = control_frame(IMGO__WS_PING, payload.p, payload.len);
+	int r = chunk ? imgo__conn_queue(c, chunk) : IMGO_ENOMEM;
+
+	imgo__chunk_unref(chunk);
+	return r;
+}
+
+/* Each ping has its pong, but a client that does not read them gets one for all that it sends meanwhile, the last (RFC 6455
+ * §5.5.3). A pong is a chunk of its own, as all frames are, and told by its first byte. */
 static void pong(struct imgo__conn *c, struct imgo_str payload)
 {
 	struct imgo__chunk *chunk = control_frame(IMGO__WS_PONG, payload.p, payload.len);
+	struct imgo__chunk *last = (c->events & IMGO__WRITE) ? imgo__outq_last(c->out) : NULL;
 
-	if (chunk)
+	if (chunk && last && last->data[0] == chunk->data[0]) {
+		c->queued = c->queued - last->len + chunk->len;
+		imgo__outq_replace_last(c->out, chunk);
+	} else if (chunk) {
 		(void)imgo__conn_queue(c, chunk);
+	}
 	imgo__chunk_unref(chunk);
+}
+
+static void on_pong(struct imgo__conn *c, struct imgo_str payload)
+{
+	struct imgo_hub *hub = c->hub;
+
+	if (c->state == IMGO__CONN_LIVE && hub->ops.on_pong)
+		hub->ops.on_pong(hub, imgo__conn_handle(c), payload, hub->user);
 }
 
 static void violated(struct imgo__conn *c, enum imgo_close why, uint16_t code)
@@ -218,11 +242,15 @@ static void on_frame(struct imgo__conn *c, const struct imgo__ws_event *event)
 	case IMGO__WS_PING:
 		pong(c, event->payload);
 		break;
+	case IMGO__WS_PONG:
+		on_pong(c, event->payload);
+		break;
 	case IMGO__WS_CLOSE:
+		c->flags |= IMGO__CONN_CLOSE_READ;
 		violated(c, IMGO_CLOSE_PEER, event->close_code);
 		break;
 	default:
-		break; /* a fragment, or a pong */
+		break; /* a fragment */
 	}
 }
 

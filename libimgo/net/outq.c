@@ -61,6 +61,20 @@ int imgo__outq_iov(const struct imgo__outq *q, struct iovec *iov, int max)
 	return n;
 }
 
+struct imgo__chunk *imgo__outq_last(const struct imgo__outq *q)
+{
+	return q && (q->n > 1 || q->offset == 0) ? q->ref[q->head + q->n - 1] : NULL;
+}
+
+void imgo__outq_replace_last(struct imgo__outq *q, struct imgo__chunk *chunk)
+{
+	struct imgo__chunk **last = &q->ref[q->head + q->n - 1];
+
+	q->bytes = q->bytes - (*last)->len + chunk->len;
+	imgo__chunk_unref(*last);
+	*last = imgo__chunk_ref(chunk);
+}
+
 void imgo__outq_consume(struct imgo__outq **q, size_t written)
 {
 	struct imgo__outq *o = *q;

@@ -27,6 +27,10 @@ struct imgo__outq {
 int imgo__outq_push(struct imgo__outq **q, struct imgo__chunk *chunk, uint32_t offset);
 /* Points up to max vectors at what waits; returns how many. */
 int imgo__outq_iov(const struct imgo__outq *q, struct iovec *iov, int max);
+/* The last chunk, when nothing of it is written; else NULL. */
+struct imgo__chunk *imgo__outq_last(const struct imgo__outq *q);
+/* Another one in its place (imgo__outq_last must have said it). */
+void imgo__outq_replace_last(struct imgo__outq *q, struct imgo__chunk *chunk);
 /* `written` bytes are gone. The queue is freed, and *q NULL, when nothing waits any more. */
 void imgo__outq_consume(struct imgo__outq **q, size_t written);
 /* Forgets all but a chunk of which a part is written: what follows must not begin in the middle of a packet.

@@ -62,6 +62,7 @@ struct login_call {
 	struct imgo__edge_call call;
 	struct imgo__timer delay; /* failpoint "comet.connect.reply:delay=N" */
 	struct imgo_conn conn;
+	enum imgo_hub_kind kind;
 	struct imgo__gate_connect connect;
 	struct imgo_str key;
 	int32_t *accepts;
@@ -124,6 +125,8 @@ static void login_granted(struct imgo_edge *edge, const struct login_call *login
 	grant.nrooms = granted->ngranted;
 	grant.accepts = login->accepts;
 	grant.naccepts = login->naccepts;
+	if (session)
+		session->websocket = login->kind == IMGO_HUB_WEBSOCKET;
 	if (session)
 		err = imgo_hub_auth_finish(edge->hub, conn, &grant);
 	if (err == 0) {
@@ -213,6 +216,7 @@ static int login_start(struct imgo_edge *edge, struct imgo_conn conn, const stru
 	for (size_t i = 0; rooms && i < auth->nrooms; i++)
 		rooms[i] = imgo__arena_str(&self->call.arena, auth->rooms[i], &ok);
 	self->conn = conn;
+	self->kind = auth->kind;
 	self->connect.token = imgo__arena_str(&self->call.arena, auth->token, &ok);
 	self->connect.device = imgo__arena_str(&self->call.arena, auth->device, &ok);
 	self->key = imgo__arena_str(&self->call.arena, auth->key, &ok);
@@ -255,6 +259,14 @@ static bool on_packet(struct imgo_hub *hub, struct imgo_conn conn, const struct 
 	return false;
 }
 
+static void on_pong(struct imgo_hub *hub, struct imgo_conn conn, struct imgo_str payload, void *user)
+{
+	struct imgo__edge_session *session = imgo_hub_data(hub, conn);
+
+	if (session)
+		imgo__edge_pong(user, session, payload);
+}
+
 static void on_rooms(struct imgo_hub *hub, struct imgo_conn conn, void *user)
 {
 	struct imgo__edge_session *session = imgo_hub_data(hub, conn);
@@ -282,6 +294,7 @@ static const struct imgo_hub_ops hub_ops = {
 	.on_packet = on_packet,
 	.on_rooms = on_rooms,
 	.on_close = on_close,
+	.on_pong = on_pong,
 };
 
 /* ---- life ---- */

@@ -1,18 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * When has a version 1 client, who cannot say so, received a message? (DESIGN.md §3, Acknowledgement; v1.ack = tcp.)
+ * When has a version 1 client, who cannot say so, received a message? (DESIGN.md §3, Acknowledgement.) The answer needs
+ * evidence, and how much is the operator's choice (v1.ack):
  *
- * One message a session is watched at a time, its mark: the end of the newest message sent when the mark was set. Three
- * things must happen in order: the peer's TCP acknowledges all bytes up to the mark (written less SIOCOUTQ), that is
- * *seen* by us, and after that comes a packet, an orderly FIN, or a second passes without a reset. Then the mark is
- * acknowledged, and a new one is set on what was sent meanwhile. The marks stand in two lists by age, so that one timer
- * looks at the head of each; no list is ever walked whole.
+ *	tcp        the peer's TCP acknowledged all bytes (written less SIOCOUTQ), that was *seen* by us, and after that came
+ *	           a packet, a WebSocket close frame, an orderly FIN, or a second passed without a reset
+ *	heartbeat  the same, but then only op 2 counts: the program sent it when its TCP had the message. No FIN does (a
+ *	           program that is killed has one, too, when it had read all), nor does time
+ *	pong       a WebSocket client answered a ping that was sent behind the message, so it has read all that is before it.
+ *	           A TCP client cannot be pinged: heartbeat
+ *	written    our socket took the bytes
  *
- *	fresh   set; looked at after SEEN_MS, again each AGAIN_MS until its bytes are acknowledged
- *	seen    its bytes were seen acknowledged; confirmed after CONFIRM_MS, or by a packet before that
+ * One message a session is watched at a time, its mark: the newest one sent when it was looked at. When it is confirmed, a
+ * new one is set on what was sent meanwhile. The marks stand in lists by age, so that one timer looks at the head of
+ * each; no list is ever walked whole.
+ *
+ *	fresh   set; looked at after SEEN_MS, again each AGAIN_MS until the bytes have come far enough
+ *	seen    tcp: confirmed after CONFIRM_MS, or by a packet before that. heartbeat: waits for one; while more is sent and
+ *	        acknowledged by TCP the mark moves on, so that a heartbeat confirms nearly all that the client has. Without
+ *	        more it rests in no list
+ *	pinged  waits for the pong; pinged again after PING_AGAIN_MS, for a client may answer the last of two pings only, and
+ *	        the hub sends some of its own
+ *
+ * A ping's payload is the mark's position in the byte stream: an old or invented pong confirms nothing. Pings go out at
+ * most every SEEN_MS, whatever is sent.
  *
  * At an orderly FIN (which Linux sends only when the peer had read everything; otherwise it resets) the bytes that were
- * acknowledged before it count at once. A reset acknowledges nothing more.
+ * acknowledged before it count at once (tcp). A reset acknowledges nothing more; only a close frame before it is the
+ * packet that a seen mark waited for.
  *
  * What is confirmed is written back in batches: acknowledgements; sessions that ended (first their acknowledgement, then
  * they are unregistered); rooms that changed. What fails is tried again.
@@ -26,6 +41,7 @@ enum {
 	SEEN_MS = 100,
 	AGAIN_MS = 500,
 	CONFIRM_MS = 1000,
+	PING_AGAIN_MS = 10000,
 	WRITE_MS = 20,
 	WRITE_AGAIN_MS = 250,
 	WRITE_MAX = 512,      /* items of one call */
@@ -57,20 +73,30 @@ static void write_again(struct imgo_edge *edge)
 
 /* ---- marks ---- */
 
+static enum imgo_v1_ack mode_of(const struct imgo_edge *edge, const struct imgo__edge_session *session)
+{
+	return edge->v1_ack == IMGO_V1_ACK_PONG && !session->websocket ? IMGO_V1_ACK_HEARTBEAT : edge->v1_ack;
+}
+
 static void mark_list(struct imgo_edge *edge, struct imgo__edge_session *session, struct imgo__list *list)
 {
 	imgo__list_remove(&session->marks);
 	imgo__list_insert(list, &session->marks);
 	session->mark_ms = now32(edge);
-	session->mark_seen = list == &edge->seen;
+	session->mark_seen = list != &edge->fresh;
 	if (!imgo__timer_active(&edge->mark_timer))
 		imgo__timer_start(edge->loop, &edge->mark_timer, TICK_MS);
 }
 
-static void mark_set(struct imgo_edge *edge, struct imgo__edge_session *session)
+static void move_mark(struct imgo__edge_session *session)
 {
 	session->mark = session->delivered;
 	session->mark_pos = session->last_pos;
+}
+
+static void mark_set(struct imgo_edge *edge, struct imgo__edge_session *session)
+{
+	move_mark(session);
 	mark_list(edge, session, &edge->fresh);
 }
 
@@ -95,34 +121,91 @@ static void mark_confirm(struct imgo_edge *edge, struct imgo__edge_session *sess
 		mark_set(edge, session);
 }
 
-static bool mark_reached(struct imgo_edge *edge, struct imgo__edge_session *session)
+/* Have the bytes come so far that the mark's message counts (written: for good; else: when its client says a word)? The
+ * mark moves to the newest message that they have reached. */
+static bool reached(struct imgo_edge *edge, struct imgo__edge_session *session)
 {
-	uint64_t acknowledged;
+	uint64_t at;
+	int err = edge->v1_ack == IMGO_V1_ACK_WRITTEN ? imgo_hub_written(edge->hub, session->conn, &at)
+						      : imgo_hub_position(edge->hub, session->conn, NULL, &at);
 
-	return imgo_hub_position(edge->hub, session->conn, NULL, &acknowledged) == 0 && acknowledged >= session->mark_pos;
+	if (err < 0)
+		return false;
+	if (at >= session->last_pos)
+		move_mark(session);
+	return at >= session->mark_pos;
 }
 
-static void marks_tick(struct imgo_edge *edge)
+/* A ping that names the mark. False: not now, or the session is gone. */
+static bool ping(struct imgo_edge *edge, struct imgo__edge_session *session)
+{
+	uint8_t payload[8];
+
+	imgo__put64(payload, session->mark_pos);
+	return imgo_hub_ping(edge->hub, session->conn, imgo_strn(payload, sizeof payload)) == 0;
+}
+
+static void fresh_again(struct imgo_edge *edge, struct imgo__edge_session *session)
+{
+	mark_list(edge, session, &edge->fresh);
+	session->mark_ms += AGAIN_MS - SEEN_MS;
+}
+
+static void look_at_fresh(struct imgo_edge *edge, struct imgo__edge_session *session)
+{
+	switch (mode_of(edge, session)) {
+	case IMGO_V1_ACK_PONG:
+		move_mark(session);
+		if (ping(edge, session))
+			mark_list(edge, session, &edge->pinged);
+		else
+			fresh_again(edge, session);
+		break;
+	case IMGO_V1_ACK_WRITTEN:
+		if (reached(edge, session))
+			mark_confirm(edge, session);
+		else
+			fresh_again(edge, session);
+		break;
+	default:
+		if (reached(edge, session))
+			mark_list(edge, session, &edge->seen);
+		else
+			fresh_again(edge, session);
+	}
+}
+
+static void look_at_seen(struct imgo_edge *edge, struct imgo__edge_session *session)
+{
+	if (edge->v1_ack == IMGO_V1_ACK_TCP) {
+		mark_confirm(edge, session);
+		return;
+	}
+	if (imgo_id_cmp(session->delivered, session->mark) <= 0) {
+		imgo__list_remove(&session->marks); /* rests, until more is sent or the heartbeat comes */
+		return;
+	}
+	(void)reached(edge, session);
+	mark_list(edge, session, &edge->seen);
+}
+
+static void look_at_pinged(struct imgo_edge *edge, struct imgo__edge_session *session)
+{
+	(void)ping(edge, session);
+	mark_list(edge, session, &edge->pinged);
+}
+
+/* Those whose time has come. Each goes on to the end of a list, with a new time, or into none. */
+static void look(struct imgo_edge *edge, struct imgo__list *list, uint32_t after_ms,
+	void (*at)(struct imgo_edge *, struct imgo__edge_session *))
 {
 	uint32_t now = now32(edge);
 
-	while (!imgo__list_empty(&edge->seen)) {
-		struct imgo__edge_session *session = imgo__container_of(edge->seen.next, struct imgo__edge_session, marks);
-		if (now - session->mark_ms < CONFIRM_MS || edge->v1_ack != IMGO_V1_ACK_TCP)
+	while (!imgo__list_empty(list)) {
+		struct imgo__edge_session *session = imgo__container_of(list->next, struct imgo__edge_session, marks);
+		if ((int32_t)(now - session->mark_ms) < (int32_t)after_ms)
 			break;
-		mark_confirm(edge, session);
-	}
-	while (!imgo__list_empty(&edge->fresh)) {
-		struct imgo__edge_session *session =
-			imgo__container_of(edge->fresh.next, struct imgo__edge_session, marks);
-		if ((int32_t)(now - session->mark_ms) < SEEN_MS)
-			break;
-		if (mark_reached(edge, session)) {
-			mark_list(edge, session, &edge->seen);
-		} else {
-			mark_list(edge, session, &edge->fresh);
-			session->mark_ms += AGAIN_MS - SEEN_MS;
-		}
+		at(edge, session);
 	}
 }
 
@@ -130,30 +213,39 @@ static void on_mark_timer(struct imgo_loop *loop, struct imgo__timer *timer)
 {
 	struct imgo_edge *edge = imgo__container_of(timer, struct imgo_edge, mark_timer);
 
-	marks_tick(edge);
-	if (!imgo__timer_active(timer) && (!imgo__list_empty(&edge->fresh) || !imgo__list_empty(&edge->seen)))
+	look(edge, &edge->seen, CONFIRM_MS, look_at_seen);
+	look(edge, &edge->pinged, PING_AGAIN_MS, look_at_pinged);
+	look(edge, &edge->fresh, SEEN_MS, look_at_fresh);
+	if (!imgo__timer_active(timer) &&
+		(!imgo__list_empty(&edge->fresh) || !imgo__list_empty(&edge->seen) || !imgo__list_empty(&edge->pinged)))
 		imgo__timer_start(loop, timer, TICK_MS);
 }
 
 void imgo__edge_sent(struct imgo_edge *edge, struct imgo__edge_session *session)
 {
-	if (edge->v1_ack == IMGO_V1_ACK_WRITTEN) {
-		session->acked = session->delivered;
-		ack_queue(edge, session);
-		return;
-	}
 	imgo_hub_position(edge->hub, session->conn, &session->last_pos, NULL);
 	if (none(session->mark))
 		mark_set(edge, session);
+	else if (imgo__list_empty(&session->marks))
+		mark_list(edge, session, &edge->seen);
 }
 
 void imgo__edge_packet(struct imgo_edge *edge, struct imgo__edge_session *session, int32_t op)
 {
+	enum imgo_v1_ack mode = mode_of(edge, session);
+
 	if (none(session->mark) || !session->mark_seen)
 		return;
-	if (edge->v1_ack == IMGO_V1_ACK_HEARTBEAT && op != 2)
+	if (mode == IMGO_V1_ACK_TCP || (mode == IMGO_V1_ACK_HEARTBEAT && op == 2))
+		mark_confirm(edge, session);
+}
+
+void imgo__edge_pong(struct imgo_edge *edge, struct imgo__edge_session *session, struct imgo_str payload)
+{
+	if (mode_of(edge, session) != IMGO_V1_ACK_PONG || none(session->mark) || !session->mark_seen)
 		return;
-	mark_confirm(edge, session);
+	if (payload.len == 8 && imgo__get64((const uint8_t *)payload.p) == session->mark_pos)
+		mark_confirm(edge, session);
 }
 
 /* ---- the end of a session ---- */
@@ -177,16 +269,26 @@ void imgo__edge_unregister(
 	write_soon(edge, 1);
 }
 
+/* What the end of a session tells of what its client has. */
+static struct imgo_id acked_at_end(
+	const struct imgo_edge *edge, const struct imgo__edge_session *session, const struct imgo_hub_closed *closed)
+{
+	uint64_t reached = edge->v1_ack == IMGO_V1_ACK_WRITTEN ? closed->written : closed->acknowledged;
+	bool counts = edge->v1_ack == IMGO_V1_ACK_WRITTEN || (edge->v1_ack == IMGO_V1_ACK_TCP && closed->orderly);
+
+	if (counts && reached >= session->last_pos)
+		return session->delivered;
+	if (counts && reached >= session->mark_pos)
+		return session->mark;
+	if (edge->v1_ack == IMGO_V1_ACK_TCP && closed->said_goodbye && session->mark_seen)
+		return session->mark;
+	return (struct imgo_id){0, 0};
+}
+
 void imgo__edge_closed(struct imgo_edge *edge, struct imgo__edge_session *session, const struct imgo_hub_closed *closed)
 {
-	struct imgo_id acked = session->acked;
+	struct imgo_id acked = imgo_id_max(session->acked, acked_at_end(edge, session, closed));
 
-	if (closed->orderly && edge->v1_ack == IMGO_V1_ACK_TCP) {
-		if (closed->acknowledged >= session->last_pos)
-			acked = imgo_id_max(acked, session->delivered);
-		else if (!none(session->mark) && closed->acknowledged >= session->mark_pos)
-			acked = imgo_id_max(acked, session->mark);
-	}
 	if (imgo_id_cmp(acked, session->stored) <= 0)
 		acked = (struct imgo_id){0, 0};
 	imgo__list_remove(&session->marks);
@@ -505,6 +607,7 @@ void imgo__edge_ack_init(struct imgo_edge *edge)
 {
 	imgo__list_init(&edge->fresh);
 	imgo__list_init(&edge->seen);
+	imgo__list_init(&edge->pinged);
 	imgo__list_init(&edge->closings);
 	imgo__timer_init(&edge->mark_timer, on_mark_timer);
 	imgo__timer_init(&edge->write_timer, on_write_timer);

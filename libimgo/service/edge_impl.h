@@ -27,7 +27,7 @@ enum imgo__edge_state {
 /* A logged-in connection. It is the grant's data of its hub connection, and goes with it. */
 struct imgo__edge_session {
 	struct imgo__list ring;  /* of its partition, for the comparison */
-	struct imgo__list marks; /* edge->fresh or edge->seen while a mark is set */
+	struct imgo__list marks; /* edge->fresh, seen or pinged while a mark is watched */
 	struct imgo_conn conn;
 	struct imgo_id delivered;    /* given to the socket's queue up to here */
 	struct imgo_id acked;        /* counts as received up to here */
@@ -35,12 +35,13 @@ struct imgo__edge_session {
 	struct imgo_id mark;         /* the message whose acknowledgement is being watched; {0,0}: none */
 	uint64_t mark_pos, last_pos; /* end of `mark` and of `delivered` in the connection's byte stream */
 	uint64_t seq;
-	uint32_t mark_ms; /* low bits of the clock: when it was set, then when its bytes were seen acknowledged */
+	uint32_t mark_ms; /* low bits of the clock: when it came into its list */
 	uint32_t partition;
 	uint8_t state;
-	bool again;   /* told of something while loading: read once more */
-	bool reading; /* one read at a time */
-	bool mark_seen, ack_queued, rooms_queued, retry_queued;
+	bool again;     /* told of something while loading: read once more */
+	bool reading;   /* one read at a time */
+	bool mark_seen; /* enough is known of the mark: what is missing is the word of the client */
+	bool websocket, ack_queued, rooms_queued, retry_queued;
 	uint8_t who_len, device_len, key_len;
 	char bytes[]; /* the user, the device, the key */
 };
@@ -87,7 +88,7 @@ struct imgo_edge {
 	struct imgo__map keys; /* struct keyed (edge_goim.c): sessions that have a key */
 
 	/* acknowledgement */
-	struct imgo__list fresh, seen; /* sessions by the time of their mark */
+	struct imgo__list fresh, seen, pinged; /* sessions by mark_ms */
 	struct imgo__timer mark_timer;
 	struct imgo__buf ackq, roomsq; /* uint64_t handles */
 	struct imgo__list closings;
@@ -167,6 +168,7 @@ void imgo__edge_ack_init(struct imgo_edge *edge);
 void imgo__edge_ack_fini(struct imgo_edge *edge);
 void imgo__edge_sent(struct imgo_edge *edge, struct imgo__edge_session *session); /* `delivered` has risen */
 void imgo__edge_packet(struct imgo_edge *edge, struct imgo__edge_session *session, int32_t op);
+void imgo__edge_pong(struct imgo_edge *edge, struct imgo__edge_session *session, struct imgo_str payload);
 /* The session is going: decides what its client has, and queues that and the unregistering. */
 void imgo__edge_closed(struct imgo_edge *edge, struct imgo__edge_session *session, const struct imgo_hub_closed *closed);
 /* Writes `acked` ({0,0}: nothing) back for a session that is gone, or never was, and unregisters it; tries until both are

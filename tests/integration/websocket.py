@@ -469,6 +469,29 @@ def a_fair_rate_is_no_flood(system):
 
 
 @life
+def idle_clients_are_pinged(system):
+    """hub.websocket-ping=1s: who answers lives, who is silent does not, who speaks is not asked."""
+    with system.ws(system.user()[1], auto=False) as answers, system.ws(system.user()[1], auto=False) as silent, \
+            system.ws(system.user()[1], auto=False) as speaks, system.tcp(system.user()[1]) as tcp:
+        began, answered = time.monotonic(), []
+        while time.monotonic() < began + 3.5:
+            speaks.heartbeat(5)
+            try:
+                same(answers.recv_frame(0.2)[0], PING, 'frame')
+            except ic.TimedOut:
+                continue
+            answers.send_frame(PONG, b'')
+            answered.append(time.monotonic() - began)
+        if not 2 <= len(answered) <= 4 or answered[0] < 0.8:
+            raise Failure(f'pinged after {answered}')
+        same(silent.recv_frame(3)[0], PING, 'frame')
+        same(silent.expect_close_code(10), 1001, 'close code')
+        answers.heartbeat()
+        same(speaks.pings, [], 'pings of one who speaks')
+        tcp.heartbeat()
+
+
+@life
 def a_close_that_nobody_reads(system):
     """The server ends by FIN, waits 5 s for the peer's, and resets."""
     with system.ws(system.user()[1], auto=False) as c:
@@ -549,7 +572,7 @@ def main(args):
             for pieces in (False, True):
                 report('upgrade', name, 'in pieces' if pieces else 'at once', upgrade, system, pieces, data, want)
         report('upgrade', 'too much, early', '', early_upgrade, system)
-    with harness.make('standalone', args.build, {}) as system:
+    with harness.make('standalone', args.build, {'hub.websocket-ping': '1s'}) as system:
         for function in LIFE:
             report('life', function.__name__, '', function, system)
     print(f'{len(CASES)} cases of frames, {len(UPGRADES)} upgrades, {len(LIFE)} of life; runs: '

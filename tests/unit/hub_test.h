@@ -45,7 +45,9 @@ struct rig {
 	int32_t accepts[IMGO_ACCEPTS_MAX];
 	size_t naccepts;
 	uint32_t online; /* 0: as many as are here */
-	int auths, closes, packets, rooms, drains;
+	int auths, closes, packets, rooms, drains, pongs;
+	char pong[128];
+	void (*hook_pong)(struct rig *rig, struct imgo_conn conn);
 	struct imgo_conn closed_conn;
 	struct imgo_hub_closed closed;
 	struct imgo_hub_packet packet;
@@ -174,6 +176,17 @@ static uint32_t rig_on_online(struct imgo_hub *hub, struct imgo_str room, uint32
 	return rig->online ? rig->online : here;
 }
 
+static void rig_on_pong(struct imgo_hub *hub, struct imgo_conn conn, struct imgo_str payload, void *user)
+{
+	struct rig *rig = user;
+
+	(void)hub;
+	rig->pongs++;
+	snprintf(rig->pong, sizeof rig->pong, "%.*s", (int)payload.len, payload.p ? payload.p : "");
+	if (rig->hook_pong)
+		rig->hook_pong(rig, conn);
+}
+
 __attribute__((unused)) static void rig_new(struct rig *rig, const struct imgo_hub_options *options)
 {
 	static const struct imgo_hub_ops ops = {
@@ -185,6 +198,7 @@ __attribute__((unused)) static void rig_new(struct rig *rig, const struct imgo_h
 		.on_close = rig_on_close,
 		.on_drain = rig_on_drain,
 		.on_online = rig_on_online,
+		.on_pong = rig_on_pong,
 	};
 	struct imgo_loop_options lo = IMGO_LOOP_OPTIONS_INIT;
 	struct imgo_error error;

@@ -271,6 +271,181 @@ static void reasons(void **state)
 	close(fd);
 }
 
+/* ---- pings of the host's, and of the hub's ---- */
+
+static void pings(void **state)
+{
+	char text[200] = "";
+	size_t len;
+	(void)state;
+	int fd = ws_login(&rig, "t");
+	struct imgo_conn conn = rig.conn;
+	uint64_t written = 0, queued = 0;
+	assert_int_equal(imgo_hub_ping(rig.hub, conn, imgo_str("")), IMGO_EINVAL);
+	memset(text, 'x', 126);
+	assert_int_equal(imgo_hub_ping(rig.hub, conn, imgo_strn(text, 126)), IMGO_EINVAL);
+	assert_int_equal(imgo_hub_ping(rig.hub, conn, imgo_strn(text, 125)), 0);
+	assert_int_equal(imgo_hub_position(rig.hub, conn, &queued, NULL), 0);
+	assert_int_equal(imgo_hub_written(rig.hub, conn, &written), 0);
+	assert_int_equal(queued - written, 127); /* the end of the turn writes it */
+	assert_int_equal(get_frame(&rig, fd, text, sizeof text, &len), IMGO__WS_PING);
+	assert_int_equal(len, 125);
+	assert_int_equal(imgo_hub_written(rig.hub, conn, &written), 0);
+	assert_int_equal(queued, written);
+	put_frame(fd, IMGO__WS_PONG, true, "abc");
+	rig_until(&rig, rig.pongs == 1);
+	assert_string_equal(rig.pong, "abc");
+	put_frame(fd, IMGO__WS_CLOSE, true, "\x03\xe8");
+	expect_close(&rig, fd, 1000);
+	assert_int_equal(imgo_hub_ping(rig.hub, conn, imgo_str("a")), IMGO_ESTALE);
+	assert_int_equal(imgo_hub_written(rig.hub, conn, &written), IMGO_ESTALE);
+	close(fd);
+	fd = login(&rig, "t");
+	assert_int_equal(imgo_hub_ping(rig.hub, rig.conn, imgo_str("a")), IMGO_ENOTSUP);
+	close(fd);
+}
+
+/* A client that does not read is owed one pong, not ten thousand. */
+static void pongs_are_coalesced(void **state)
+{
+	struct imgo_hub_options options = IMGO_HUB_OPTIONS_INIT;
+	uint64_t queued, written, blocked;
+	char *body = test_malloc(101000), text[128];
+	size_t len;
+	(void)state;
+	rig_free(&rig);
+	options.packets_per_second_max = 0;
+	options.write_queue_max_bytes = 64 << 20;
+	rig_new(&rig, &options);
+	int fd = ws_login(&rig, "t");
+	memset(body, '1', 100000);
+	body[100000] = 0;
+	struct imgo_msg *msg = message(body);
+	do { /* until the socket takes no more */
+		assert_int_equal(imgo_hub_send(rig.hub, rig.conn, &msg, 1), 0);
+		rig_turn(&rig);
+		rig_turn(&rig);
+		imgo_hub_position(rig.hub, rig.conn, &blocked, NULL);
+		imgo_hub_written(rig.hub, rig.conn, &written);
+	} while (written == blocked);
+	for (int i = 0; i < 1000; i++) {
+		snprintf(text, sizeof text, "%d", i);
+		put_frame(fd, IMGO__WS_PING, true, text);
+	}
+	put_text(fd, "{\"op\":4}");
+	put_frame(fd, IMGO__WS_PING, true, "last");
+	rig_until(&rig, rig.packets == 1);
+	rig_for(&rig, 20);
+	imgo_hub_position(rig.hub, rig.conn, &queued, NULL);
+	assert_true(queued - blocked < 200); /* a pong, the echo, a pong */
+	for (bool seen = false; !seen;) {
+		uint8_t head[2];
+		get(&rig, fd, head, 2);
+		len = head[1];
+		if (head[1] >= 126) {
+			uint8_t more[8];
+			get(&rig, fd, more, head[1] == 126 ? 2 : 8);
+			len = head[1] == 126 ? (size_t)more[0] << 8 | more[1] : (size_t)imgo__get64(more);
+		}
+		get(&rig, fd, len < sizeof text ? text : body, len);
+		seen = head[0] == (0x80 | IMGO__WS_PONG);
+	}
+	assert_memory_equal(text, "999", 3);
+	assert_int_equal(get_frame(&rig, fd, text, sizeof text, &len), IMGO__WS_TEXT);
+	assert_int_equal(get_frame(&rig, fd, text, sizeof text, &len), IMGO__WS_PONG);
+	assert_string_equal(text, "last");
+	imgo_msg_unref(msg);
+	test_free(body);
+	close(fd);
+}
+
+static void idle_clients_are_pinged(void **state)
+{
+	struct imgo_hub_options options = IMGO_HUB_OPTIONS_INIT;
+	char text[32];
+	size_t len;
+	(void)state;
+	rig_free(&rig);
+	options.websocket_ping_ms = 100;
+	rig_new(&rig, &options);
+	int tcp = login(&rig, "t"), fd = ws_login(&rig, "t");
+	uint64_t start = rig_ms();
+	for (int i = 1; i <= 3; i++) {
+		assert_int_equal(get_frame(&rig, fd, text, sizeof text, &len), IMGO__WS_PING);
+		assert_int_equal(len, 0);
+		assert_true(rig_ms() - start >= 90 * (unsigned)i);
+		put_frame(fd, IMGO__WS_PONG, true, "");
+	}
+	rig_until(&rig, rig.pongs == 3);
+	assert_int_equal(get_frame(&rig, fd, text, sizeof text, &len), IMGO__WS_PING);
+	expect_close(&rig, fd, 1001);
+	assert_true(rig_ms() - start >= 450);
+	assert_int_equal(rig.closed.why, IMGO_CLOSE_HEARTBEAT);
+	assert_int_equal(rig.closes, 1); /* the TCP client is left alone */
+	close(fd);
+	close(tcp);
+}
+
+/* ---- ends ---- */
+
+/* A close frame, and close() without waiting for the answer: orderly, however late the FIN is within the moment that the
+ * answer waits; after that the kernel resets, and the host is told that there was a close frame. */
+static void close_frame_and_gone(void **state)
+{
+	char text[32];
+	(void)state;
+	for (int late = 0; late < 2; late++) {
+		int fd = ws_login(&rig, "t"), closes = rig.closes;
+		put_frame(fd, IMGO__WS_CLOSE, true, "\x03\xe8");
+		if (late) {
+			rig_until(&rig, recv(fd, text, 1, MSG_PEEK) == 1);
+		} else {
+			rig_turn(&rig);
+			rig_turn(&rig);
+		}
+		close(fd);
+		rig_until(&rig, rig.closes == closes + 1);
+		assert_int_equal(rig.closed.why, late ? IMGO_CLOSE_RESET : IMGO_CLOSE_PEER);
+		assert_int_equal(rig.closed.orderly, !late);
+		assert_true(rig.closed.said_goodbye);
+		assert_int_equal(rig.closed.written, rig.closed.queued);
+	}
+	int fd = ws_login(&rig, "t"), closes = rig.closes;
+	close(fd);
+	rig_until(&rig, rig.closes == closes + 1);
+	assert_true(rig.closed.orderly && !rig.closed.said_goodbye);
+}
+
+/* Half-closed behind the close frame: it is answered, at once. */
+static void close_frame_and_half_closed(void **state)
+{
+	(void)state;
+	int fd = ws_login(&rig, "t");
+	put_frame(fd, IMGO__WS_CLOSE, true, "\x0f\xa0");
+	shutdown(fd, SHUT_WR);
+	expect_close(&rig, fd, 4000);
+	assert_int_equal(ending(&rig, fd, NULL), 0);
+	rig_until(&rig, rig.closes == 1);
+	assert_true(rig.closed.orderly && rig.closed.said_goodbye);
+	close(fd);
+}
+
+/* The hub goes away while an answer waits. */
+static void freed_before_the_answer(void **state)
+{
+	(void)state;
+	int fd = ws_login(&rig, "t");
+	put_frame(fd, IMGO__WS_CLOSE, true, "\x0f\xa0");
+	while (imgo_hub_position(rig.hub, rig.conn, NULL, NULL) == 0)
+		rig_turn(&rig);
+	imgo_hub_free(rig.hub);
+	rig.freed = true;
+	assert_int_equal(rig.closes, 1);
+	expect_close(&rig, fd, 4000);
+	assert_int_equal(ending(&rig, fd, NULL), 0);
+	close(fd);
+}
+
 /* Who never answers our close is reset after the linger time. */
 static void never_reading_the_close(void **state)
 {
@@ -297,6 +472,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(fragments, setup, teardown),
 		cmocka_unit_test_setup_teardown(split_at_every_byte, setup, teardown),
 		cmocka_unit_test_setup_teardown(reasons, setup, teardown),
+		cmocka_unit_test_setup_teardown(pings, setup, teardown),
+		cmocka_unit_test_setup_teardown(pongs_are_coalesced, setup, teardown),
+		cmocka_unit_test_setup_teardown(idle_clients_are_pinged, setup, teardown),
+		cmocka_unit_test_setup_teardown(close_frame_and_gone, setup, teardown),
+		cmocka_unit_test_setup_teardown(close_frame_and_half_closed, setup, teardown),
+		cmocka_unit_test_setup_teardown(freed_before_the_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(never_reading_the_close, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
