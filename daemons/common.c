@@ -198,6 +198,8 @@ static void on_signal(int signo, void *user)
 
 void daemon_run(struct daemon *daemon, void (*stop)(void *user), void *user)
 {
+	uint64_t began_us;
+
 	daemon->stop = stop;
 	daemon->user = user;
 	signal(SIGPIPE, SIG_IGN);
@@ -205,8 +207,11 @@ void daemon_run(struct daemon *daemon, void (*stop)(void *user), void *user)
 	imgo_loop_on_signal(daemon->loop, SIGINT, on_signal, daemon);
 	imgo_log_event(
 		daemon->log, IMGO_LOG_INFO, daemon->program, "started", "version=%s pid=%d", imgo_version(), getpid());
+	began_us = imgo_loop_now_us(daemon->loop);
 	imgo_loop_run(daemon->loop);
-	imgo_log_event(daemon->log, IMGO_LOG_INFO, daemon->program, "stopped", NULL);
+	imgo_log_event(daemon->log, IMGO_LOG_INFO, daemon->program, "stopped", "ran_ms=%llu log_dropped=%llu",
+		(unsigned long long)(imgo_loop_now_us(daemon->loop) - began_us) / 1000,
+		(unsigned long long)imgo_log_fd_dropped(daemon->log_fd));
 }
 
 void daemon_end(struct daemon *daemon)

@@ -79,6 +79,9 @@ IMGO_API uint64_t imgo_loop_wall_ms(struct imgo_loop *loop);
 
 IMGO_API struct imgo_log *imgo_loop_log(struct imgo_loop *loop);
 IMGO_API struct imgo_stats *imgo_loop_stats(struct imgo_loop *loop);
+/* Brings the gauges of the loop's objects that cost too much to be always right (lengths of queues, numbers of things) up
+ * to date: call it before you read them. imgo/admin.h does it for its own loop. */
+IMGO_API void imgo_loop_refresh_stats(struct imgo_loop *loop);
 
 #ifdef __cplusplus
 }

@@ -11,8 +11,19 @@
 #include "base/error.h"
 #include "bus/kafka_consume.h"
 
+static void collect(struct imgo__collector *collector)
+{
+	struct imgo__kafka *k = imgo__container_of(collector, struct imgo__kafka, collector);
+
+	imgo__gauge_set(&k->queue, k->p.n);
+	imgo__gauge_set(&k->queue_bytes, (int64_t)k->p.bytes);
+}
+
 static void free_all(struct imgo__kafka *k)
 {
+	imgo__collector_remove(&k->collector);
+	imgo__gauge_set(&k->queue, 0);
+	imgo__gauge_set(&k->queue_bytes, 0);
 	for (int t = 0; t < IMGO_TOPICS; t++)
 		free(k->names[t]);
 	free((char *)k->o.brokers);
@@ -101,6 +112,12 @@ static void add_stats(struct imgo__kafka *k)
 		s, "imgo_bus_expired_total", "Records that the bus dropped by age before they were consumed.");
 	k->recreated = imgo_stats_counter(
 		s, "imgo_bus_producer_recreated_total", "Fatal errors of the producer that were got over.");
+	k->queue_full = imgo_stats_counter(
+		s, "imgo_bus_queue_full_total", "Records refused because too many wait for the broker.");
+	k->queue.stat = imgo_stats_gauge(s, "imgo_bus_queue", "Records that wait for the broker to have them.");
+	k->queue_bytes.stat =
+		imgo_stats_gauge(s, "imgo_bus_queue_bytes", "Bytes of the records that wait for the broker.");
+	imgo__collector_add(k->loop, &k->collector, collect);
 	k->up = imgo_stats_gauge(s, "imgo_bus_up", "1 while the bus is ready, else 0.");
 }
 

@@ -13,6 +13,7 @@
 #include <librdkafka/rdkafka.h>
 
 #include "base/mem.h"
+#include "base/seldom.h"
 #include "bus/bus.h"
 #include "loop/loop.h"
 
@@ -75,7 +76,10 @@ struct imgo__kafka {
 	char wrong[240]; /* what is wrong with the topics, said last; "" nothing */
 	unsigned depth;  /* inside callbacks: freeing waits */
 	struct imgo__task task;
-	struct imgo_stat *produced, *refused, *fetched, *stale, *lost, *recreated, *up;
+	struct imgo_stat *produced, *refused, *fetched, *stale, *lost, *recreated, *up, *queue_full;
+	struct imgo__gauge queue, queue_bytes;
+	struct imgo__seldom full; /* in the log */
+	struct imgo__collector collector;
 };
 
 /* kafka.c */

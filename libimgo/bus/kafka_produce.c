@@ -272,8 +272,13 @@ static void hand_over(struct imgo__kafka *k, struct kmsg *msg)
 static void accept_one(struct imgo__kafka *k, struct kmsg *msg)
 {
 	size_t size = msg_size(msg->record);
+	uint32_t times;
 
 	if (k->p.n >= k->o.queue_max || k->p.bytes + size > k->o.queue_bytes_max) {
+		imgo_stat_add(k->queue_full, 1);
+		if (imgo__seldom(&k->full, imgo__loop_now_ms(k->loop), &times))
+			imgo_log_event(imgo_loop_log(k->loop), IMGO_LOG_WARN, "bus", "queue-full",
+				"times=%u records=%u bytes=%zu", times, k->p.n, k->p.bytes);
 		set_result(msg, IMGO_ELIMIT);
 		return;
 	}

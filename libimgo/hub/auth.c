@@ -38,6 +38,8 @@ static void ask(struct imgo__conn *c, const struct imgo__packet *packet, const s
 	};
 
 	auth.peer = imgo_str(memcpy(peer, c->pre->peer, sizeof peer));
+	imgo_histogram_add(hub->stats.greeting, imgo_loop_now_us(hub->loop) - c->pre->since_us, 1);
+	c->pre->since_us = imgo_loop_now_us(hub->loop);
 	c->pre->ver = packet->ver;
 	c->pre->seq = packet->seq;
 	c->state = IMGO__CONN_AUTHING;
@@ -120,12 +122,14 @@ static int install(struct imgo__conn *c, const struct imgo_hub_grant *grant, str
 	int r = imgo__user_attach(c, grant->user);
 	if (r)
 		return r;
+	imgo_histogram_add(hub->stats.login, imgo_loop_now_us(hub->loop) - pre->since_us, 1);
 	free(pre);
 	c->state = IMGO__CONN_LIVE;
 	c->ver = (uint8_t)grant->ver;
 	c->data = grant->data;
 	if (grant->ver == 2)
 		c->dialect = version_2(c->dialect);
+	hub->dialects[c->dialect]++;
 	imgo__conn_deadline(c, hub->opt.heartbeat_timeout_ms);
 	if (grant->accepts)
 		r = imgo__accepts_set(c, grant->accepts, grant->naccepts);

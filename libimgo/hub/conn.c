@@ -48,6 +48,7 @@ int imgo__conn_open(struct imgo_hub *hub, int fd, enum imgo_hub_kind kind, const
 		return IMGO_ENOMEM;
 	}
 	imgo__addr_format(peer, pre->peer);
+	pre->since_us = imgo_loop_now_us(hub->loop);
 	c->pre = pre;
 	c->fd = fd;
 	c->kind = (uint8_t)kind;
@@ -255,6 +256,10 @@ void imgo__conn_reap(struct imgo__conn *c)
 	if (c->flags & IMGO__CONN_FIN_READ)
 		check_reset(c);
 	imgo_stat_add(hub->stats.closed[c->why], 1);
+	if (c->why == IMGO_CLOSE_SLOW)
+		imgo__hub_say(hub, &hub->slow, "slow-clients-closed");
+	else if (c->why == IMGO_CLOSE_FLOOD)
+		imgo__hub_say(hub, &hub->flooding, "flooding-clients-closed");
 	if (c->why == IMGO_CLOSE_RESET || (c->flags & IMGO__CONN_FIN_READ) || c->queued == 0) {
 		destroy(c, c->why == IMGO_CLOSE_RESET);
 		return;

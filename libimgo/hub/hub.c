@@ -65,12 +65,22 @@ static bool may_accept(void *user)
 	return false;
 }
 
+void imgo__hub_say(struct imgo_hub *hub, struct imgo__seldom *seldom, const char *event)
+{
+	uint32_t times;
+
+	if (imgo__seldom(seldom, imgo__loop_now_ms(hub->loop), &times))
+		imgo_log_event(imgo_loop_log(hub->loop), IMGO_LOG_WARN, "hub", event,
+			"times=%u connections=%u unauthenticated=%u", times, hub->connections, hub->unauthenticated);
+}
+
 static void on_pause(void *user, int err)
 {
 	struct hub_listener *l = user;
 
 	(void)err;
 	imgo_stat_add(l->hub->stats.pauses, 1);
+	imgo__hub_say(l->hub, &l->hub->pauses, "accept-paused");
 }
 
 static const struct imgo__listener_ops listener_ops = {on_accept, may_accept, on_pause};
@@ -252,6 +262,45 @@ static struct imgo_str room_key(const struct imgo__map_node *node)
 	return imgo_strn(room->key, room->len);
 }
 
+static void enter_gauges(struct imgo_hub *hub, struct imgo_stats *set)
+{
+	static const char *const dialects[IMGO__DIALECTS] = {
+		[IMGO__DIALECT_TCP1] = "imgo_hub_sessions{dialect=\"tcp1\"}",
+		[IMGO__DIALECT_TCPG] = "imgo_hub_sessions{dialect=\"goim-tcp\"}",
+		[IMGO__DIALECT_TCP2] = "imgo_hub_sessions{dialect=\"tcp2\"}",
+		[IMGO__DIALECT_JSON1] = "imgo_hub_sessions{dialect=\"json1\"}",
+		[IMGO__DIALECT_JSON2] = "imgo_hub_sessions{dialect=\"json2\"}",
+		[IMGO__DIALECT_BING] = "imgo_hub_sessions{dialect=\"goim-websocket\"}",
+		[IMGO__DIALECT_BIN2] = "imgo_hub_sessions{dialect=\"binary2\"}",
+	};
+	struct imgo__hub_stats *s = &hub->stats;
+
+	for (int i = 0; i < IMGO__DIALECTS; i++)
+		s->dialects[i].stat =
+			imgo_stats_gauge(set, dialects[i], "client connections that are logged in, by dialect");
+	s->handshaking.stat =
+		imgo_stats_gauge(set, "imgo_hub_handshaking", "client connections that are not logged in yet");
+	s->closing.stat = imgo_stats_gauge(set, "imgo_hub_closing", "client connections whose end is under way");
+	s->users.stat = imgo_stats_gauge(set, "imgo_hub_users", "users with a connection");
+	s->rooms.stat = imgo_stats_gauge(set, "imgo_hub_rooms", "rooms with a connection");
+	s->cast_bytes.stat = imgo_stats_gauge(
+		set, "imgo_hub_cast_queue_bytes", "messages to rooms and all that are not given out yet");
+}
+
+static void collect(struct imgo__collector *collector)
+{
+	struct imgo_hub *hub = imgo__container_of(collector, struct imgo_hub, collector);
+	struct imgo__hub_stats *s = &hub->stats;
+
+	for (int i = 0; i < IMGO__DIALECTS; i++)
+		imgo__gauge_set(&s->dialects[i], hub->dialects[i]);
+	imgo__gauge_set(&s->handshaking, hub->unauthenticated);
+	imgo__gauge_set(&s->closing, (int64_t)hub->connections - hub->unauthenticated - hub->authenticated);
+	imgo__gauge_set(&s->users, (int64_t)hub->users.n);
+	imgo__gauge_set(&s->rooms, (int64_t)hub->rooms.n);
+	imgo__gauge_set(&s->cast_bytes, (int64_t)hub->cast_bytes);
+}
+
 static void enter_stats(struct imgo_hub *hub)
 {
 	static const char *const closed[IMGO__HUB_CLOSES] = {
@@ -295,6 +344,11 @@ static void enter_stats(struct imgo_hub *hub)
 		"messages (or batches in a queue) that a connection should have got and did not");
 	s->filtered = imgo_stats_counter(set, "imgo_hub_filtered_total",
 		"messages not sent as their operation is not among those the client accepts");
+	enter_gauges(hub, set);
+	s->greeting = imgo_stats_histogram(
+		set, hub->loop, "imgo_connect_seconds{stage=\"greeting\"}", "how long a login takes, by stage");
+	s->login = imgo_stats_histogram(
+		set, hub->loop, "imgo_connect_seconds{stage=\"login\"}", "how long a login takes, by stage");
 }
 
 static void on_free(struct imgo_loop *loop, struct imgo__task *task);
@@ -312,6 +366,7 @@ static void hub_init(struct imgo_hub *hub)
 	imgo__task_init(&hub->free_task, on_free);
 	imgo__timer_init(&hub->walk, imgo__casts_walk_timer);
 	enter_stats(hub);
+	imgo__collector_add(hub->loop, &hub->collector, collect);
 }
 
 const char *imgo_hub_check_origins(const char *list)
@@ -376,6 +431,9 @@ static void hub_destroy(struct imgo_hub *hub)
 	}
 	count_all(hub);
 	imgo__rooms_fini(hub);
+	hub->cast_bytes = 0;
+	collect(&hub->collector);
+	imgo__collector_remove(&hub->collector);
 	imgo__slab_free(hub);
 	imgo__buf_free(&hub->scratch);
 	free(hub->origins);

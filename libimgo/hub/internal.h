@@ -24,6 +24,7 @@
 
 #include "base/buf.h"
 #include "base/map.h"
+#include "base/seldom.h"
 #include "codec/msg.h"
 #include "codec/packet.h"
 #include "codec/ws.h"
@@ -91,6 +92,7 @@ struct imgo__input {
 
 /* What only a connection that is not logged in needs. */
 struct imgo__pre {
+	uint64_t since_us; /* accepted; then: the host was asked */
 	char peer[64];
 	int32_t seq;
 	uint16_t ver;
@@ -161,6 +163,9 @@ struct imgo__hub_stats {
 		*refused_origin, *pauses;
 	struct imgo_stat *closed[IMGO__HUB_CLOSES];
 	struct imgo_stat *packets_in, *packets_out, *bytes_in, *bytes_out, *reads, *writes, *dropped, *filtered;
+	struct imgo__gauge handshaking, closing, users, rooms, cast_bytes;
+	struct imgo__gauge dialects[IMGO__DIALECTS]; /* connections that are logged in */
+	struct imgo_histogram *greeting, *login;     /* accepted -> its login is here -> the host has answered */
 };
 
 /* Counted here in a turn, added to the (atomic) statistics at its end. */
@@ -198,7 +203,10 @@ struct imgo_hub {
 
 	struct imgo__hub_tally tally;
 	struct imgo__hub_stats stats;
-	struct imgo__buf scratch; /* for JSON replies */
+	struct imgo__collector collector;
+	uint32_t dialects[IMGO__DIALECTS];          /* logged in, by dialect */
+	struct imgo__seldom pauses, slow, flooding; /* in the log */
+	struct imgo__buf scratch;                   /* for JSON replies */
 	uint8_t rbuf[IMGO__HUB_READ];
 };
 
@@ -324,7 +332,9 @@ void imgo__casts_fill(struct imgo_hub *hub, struct imgo__room *room, uint32_t po
 void imgo__casts_drop(struct imgo_hub *hub, struct imgo__room *room);
 
 /* ---- hub.c ---- */
-void imgo__hub_schedule(struct imgo_hub *hub);  /* a turn's end is due */
+void imgo__hub_schedule(struct imgo_hub *hub); /* a turn's end is due */
+/* A limit was met: a line in the log, now and then. */
+void imgo__hub_say(struct imgo_hub *hub, struct imgo__seldom *seldom, const char *event);
 void imgo__hub_room_made(struct imgo_hub *hub); /* accepting may go on */
 
 #endif

@@ -84,6 +84,7 @@ static void user_detach(struct imgo__conn *c)
 	user->first = ends.head;
 	user_drop_if_empty(hub, user);
 	c->user = NULL;
+	hub->dialects[c->dialect]--;
 	hub->authenticated--;
 	imgo_stat_add(hub->stats.authenticated, -1);
 }

@@ -73,6 +73,30 @@ struct imgo_stats *imgo_loop_stats(struct imgo_loop *loop)
 	return loop->stats;
 }
 
+void imgo_loop_refresh_stats(struct imgo_loop *loop)
+{
+	imgo__list_for(at, &loop->collectors)
+	{
+		struct imgo__collector *collector = imgo__container_of(at, struct imgo__collector, link);
+		collector->fn(collector);
+	}
+}
+
+void imgo__collector_add(
+	struct imgo_loop *loop, struct imgo__collector *collector, void (*fn)(struct imgo__collector *collector))
+{
+	collector->fn = fn;
+	imgo__list_init(&collector->link);
+	imgo__list_insert(&loop->collectors, &collector->link);
+}
+
+void imgo__collector_remove(struct imgo__collector *collector)
+{
+	if (collector->fn)
+		imgo__list_remove(&collector->link);
+	collector->fn = NULL;
+}
+
 void imgo__io_init(struct imgo__io *io, imgo__io_fn *fn, int fd)
 {
 	*io = (struct imgo__io){.fd = fd, .fn = fn};

@@ -38,6 +38,7 @@ void imgo__loop_init(struct imgo_loop *loop, const struct imgo__loop_ops *ops, c
 	imgo__wheel_init(&loop->wheel, now_ms);
 	imgo__list_init(&loop->deferred);
 	imgo__list_init(&loop->watched);
+	imgo__list_init(&loop->collectors);
 }
 
 /* ---- timers ---- */

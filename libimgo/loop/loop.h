@@ -101,6 +101,30 @@ int imgo__pool_submit(struct imgo__pool *pool, struct imgo__work *work);
 /* Waits for running jobs, runs every pending `done` (canceled set for those never run), joins. */
 void imgo__pool_free(struct imgo__pool *pool);
 
+/* ---- gauges that are set only when somebody looks (imgo_loop_refresh_stats) ---- */
+struct imgo__collector {
+	struct imgo__list link;
+	void (*fn)(struct imgo__collector *collector);
+};
+
+void imgo__collector_add(
+	struct imgo_loop *loop, struct imgo__collector *collector, void (*fn)(struct imgo__collector *collector));
+void imgo__collector_remove(struct imgo__collector *collector);
+
+/* One object's share of a gauge that several objects of the process may have: it moves the gauge, and takes its share
+ * back when it is set to 0 at the end. */
+struct imgo__gauge {
+	struct imgo_stat *stat;
+	int64_t share;
+};
+
+static inline void imgo__gauge_set(struct imgo__gauge *gauge, int64_t share)
+{
+	if (share != gauge->share)
+		imgo_stat_add(gauge->stat, share - gauge->share);
+	gauge->share = share;
+}
+
 /* ---- time and chance ---- */
 uint64_t imgo__loop_now_ms(struct imgo_loop *loop);   /* monotonic, as of the start of the turn */
 uint64_t imgo__loop_clock_us(struct imgo_loop *loop); /* monotonic, read now: for stages within a turn */

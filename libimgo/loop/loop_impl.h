@@ -42,7 +42,8 @@ struct imgo_loop {
 	struct imgo__list deferred;
 	_Atomic(struct imgo__mail *) mail; /* newest first */
 	_Atomic uint64_t signals;          /* bit signo - 1: has come, not yet reported */
-	struct imgo__list watched;         /* signals of this loop, struct watched in signal.c */
+	struct imgo__list collectors;
+	struct imgo__list watched; /* signals of this loop, struct watched in signal.c */
 };
 
 void imgo__loop_init(struct imgo_loop *loop, const struct imgo__loop_ops *ops, const struct imgo_loop_options *options,

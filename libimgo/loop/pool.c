@@ -35,6 +35,8 @@ struct imgo__pool {
 	bool stopping; /* written under the lock by the loop's thread only */
 
 	struct queue ready; /* of the loop's thread, as all that follows */
+	struct imgo__collector collector;
+	struct imgo__gauge depth;
 	bool handling, dead;
 	void *simulated; /* the thread's value, when the loop has no threads */
 	unsigned n_threads;
@@ -175,6 +177,27 @@ static int start_thread(struct imgo__pool *pool)
 	return 0;
 }
 
+static void collect(struct imgo__collector *collector)
+{
+	struct imgo__pool *pool = imgo__container_of(collector, struct imgo__pool, collector);
+	unsigned n;
+
+	pthread_mutex_lock(&pool->lock);
+	n = pool->n_waiting;
+	pthread_mutex_unlock(&pool->lock);
+	imgo__gauge_set(&pool->depth, n);
+}
+
+static void enter_stats(struct imgo__pool *pool)
+{
+	char name[64];
+
+	imgo_stat_name(name, sizeof(name), "imgo_pool_waiting", "pool", pool->name);
+	pool->depth.stat =
+		imgo_stats_gauge(imgo_loop_stats(pool->loop), name, "blocking jobs that wait for a thread, by pool");
+	imgo__collector_add(pool->loop, &pool->collector, collect);
+}
+
 int imgo__pool_new(struct imgo__pool **out, struct imgo_loop *loop, const struct imgo__pool_options *options)
 {
 	unsigned threads = loop->ops->pool_submit ? 0 : options->threads ? options->threads : 1;
@@ -195,6 +218,7 @@ int imgo__pool_new(struct imgo__pool **out, struct imgo_loop *loop, const struct
 	queue_init(&pool->ready);
 	if (loop->ops->pool_submit && options->thread_init)
 		pool->simulated = options->thread_init(options->user);
+	enter_stats(pool);
 	while (err == 0 && pool->n_threads < threads)
 		err = start_thread(pool);
 	if (err < 0) {
@@ -267,6 +291,8 @@ void imgo__pool_free(struct imgo__pool *pool)
 
 	if (pool == NULL || pool->stopping)
 		return;
+	imgo__collector_remove(&pool->collector);
+	imgo__gauge_set(&pool->depth, 0);
 	stop_threads(pool, &never_ran);
 	queue_move(&pool->ready, &pool->finished);
 	while ((work = queue_pop(&pool->ready)) != NULL)

@@ -210,6 +210,11 @@ static int perform(struct imgo__memory *reg, struct call *call)
 static void destroy(struct imgo__memory *reg)
 {
 	imgo__task_cancel(&reg->task);
+	imgo__collector_remove(&reg->collector);
+	imgo__gauge_set(&reg->sessions_known, 0);
+	imgo__gauge_set(&reg->users_known, 0);
+	imgo__gauge_set(&reg->rooms_known, 0);
+	imgo__gauge_set(&reg->leases_live, 0);
 	imgo__leases_fini(reg);
 	imgo__reg_sessions_fini(&reg->sessions);
 	imgo__reg_rooms_fini(&reg->rooms);
@@ -326,6 +331,40 @@ static const struct imgo_registry_ops memory_ops = {
 	.del_comet = memory_del_comet,
 };
 
+static void collect(struct imgo__collector *collector)
+{
+	struct imgo__memory *reg = imgo__container_of(collector, struct imgo__memory, collector);
+	int64_t sessions = 0, leases = 0;
+
+	for (uint32_t i = 0; i < reg->nleases; i++) {
+		if (!reg->leases[i] || !reg->leases[i]->live)
+			continue;
+		leases++;
+		sessions += (int64_t)reg->leases[i]->nsessions;
+	}
+	imgo__gauge_set(&reg->sessions_known, sessions);
+	imgo__gauge_set(&reg->users_known, (int64_t)reg->sessions.users);
+	imgo__gauge_set(&reg->rooms_known, (int64_t)reg->rooms.map.n);
+	imgo__gauge_set(&reg->leases_live, leases);
+}
+
+static void enter_stats(struct imgo__memory *reg)
+{
+	struct imgo_stats *set = imgo_loop_stats(reg->loop);
+
+	reg->sessions_known.stat = imgo_stats_gauge(set, "imgo_registry_sessions", "sessions under a live lease");
+	reg->users_known.stat = imgo_stats_gauge(set, "imgo_registry_users", "users with a session");
+	reg->rooms_known.stat = imgo_stats_gauge(set, "imgo_registry_rooms", "rooms with a session");
+	reg->leases_live.stat = imgo_stats_gauge(set, "imgo_registry_leases", "comets with a live lease");
+	reg->leases_begun =
+		imgo_stats_counter(set, "imgo_registry_leases_begun_total", "leases given to a comet's process");
+	reg->leases_ended =
+		imgo_stats_counter(set, "imgo_registry_leases_ended_total", "leases that were not renewed in time");
+	reg->leases_refused = imgo_stats_counter(
+		set, "imgo_registry_leases_refused_total", "renewals by a process whose comet.id a newer one has");
+	imgo__collector_add(reg->loop, &reg->collector, collect);
+}
+
 int imgo_registry_new_memory(struct imgo_registry **out, struct imgo_loop *loop, struct imgo_error *error)
 {
 	struct imgo__memory *reg = imgo__zalloc(sizeof *reg);
@@ -336,6 +375,7 @@ int imgo_registry_new_memory(struct imgo_registry **out, struct imgo_loop *loop,
 	}
 	imgo__reg_rooms_init(&reg->rooms);
 	imgo__leases_init(reg);
+	enter_stats(reg);
 	imgo__list_init(&reg->calls);
 	imgo__task_init(&reg->task, run_calls);
 	reg->ids.size = sizeof(struct imgo_session_id);

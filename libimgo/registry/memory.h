@@ -86,6 +86,9 @@ struct imgo__memory {
 	struct imgo__list calls;
 	struct imgo__task task;
 	bool running, freed;
+	struct imgo__collector collector;
+	struct imgo__gauge sessions_known, users_known, rooms_known, leases_live;
+	struct imgo_stat *leases_ended, *leases_refused, *leases_begun;
 	struct imgo__scratch {
 		void *p;
 		size_t n, cap, size;

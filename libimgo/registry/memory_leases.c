@@ -151,6 +151,7 @@ static void on_end(struct imgo_loop *loop, struct imgo__timer *timer)
 	struct imgo__lease *lease = imgo__container_of(timer, struct imgo__lease, timer);
 	struct imgo__memory *reg = lease->memory;
 
+	imgo_stat_add(reg->leases_ended, 1);
 	imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "registry", "lease-ended", "comet=%u sessions=%llu",
 		lease->comet, (unsigned long long)lease->nsessions);
 	end_lease(reg, lease);
@@ -195,6 +196,14 @@ static int leave(struct imgo__memory *reg, struct imgo_registry_renew *call)
 	return 0;
 }
 
+/* Another process has had this comet.id since: the one that asks is to end. */
+static void refused(struct imgo__memory *reg, uint32_t comet)
+{
+	imgo_stat_add(reg->leases_refused, 1);
+	imgo_log_event(imgo_loop_log(reg->loop), IMGO_LOG_WARN, "registry", "lease-refused",
+		"comet=%u why=\"a newer process has this comet.id\"", comet);
+}
+
 int imgo__lease_renew(struct imgo__memory *reg, struct imgo_registry_renew *call)
 {
 	struct imgo__lease *lease;
@@ -205,8 +214,16 @@ int imgo__lease_renew(struct imgo__memory *reg, struct imgo_registry_renew *call
 	if (call->leaving)
 		return leave(reg, call);
 	err = imgo__lease_enter(reg, call->comet, call->inc, &lease);
-	if (err < 0)
+	if (err < 0) {
+		if (err == IMGO_ESTALE)
+			refused(reg, call->comet);
 		return err;
+	}
+	if (lease->provisional) {
+		imgo_stat_add(reg->leases_begun, 1);
+		imgo_log_event(imgo_loop_log(reg->loop), IMGO_LOG_INFO, "registry", "lease-begun", "comet=%u address=%.*s",
+			call->comet, (int)call->address.len, call->address.len ? call->address.p : "");
+	}
 	lease->provisional = false;
 	lease->address_len = (uint8_t)call->address.len;
 	if (call->address.len)

@@ -174,6 +174,7 @@ static int metrics(struct imgo_admin *admin, struct imgo__buf *out)
 	int err;
 
 	(void)look(admin);
+	imgo_loop_refresh_stats(admin->loop);
 	if (admin->refresh)
 		admin->refresh(admin->user);
 	if (imgo_stats_text(admin->stats, &text, &len) < 0)

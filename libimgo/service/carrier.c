@@ -15,10 +15,11 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/seldom.h"
 #include "rpc/rpc.h"
 #include "service/carrier_wire.h"
 
-enum { REFRESH_MS = 1000, RPC_MS = 5000, ITEMS_MAX = 32768, TARGETS_MAX = 32768 };
+enum { REFRESH_MS = 1000, RPC_MS = 5000, ITEMS_MAX = 32768, TARGETS_MAX = 32768, SENT_MAX = 64 };
 
 /* Items of one kind that wait, with what they point to. Targets are one array, cut up at the flush: it moves as it grows. */
 struct batch {
@@ -41,6 +42,9 @@ struct peer {
 	struct imgo__rpc_client *rpc;
 	struct batch tells, casts, kicks;
 	uint64_t casts_since_ms;
+	/* When the tells and kicks that are under way were sent, in order; they are answered in order. */
+	uint64_t sent_us[SENT_MAX], cast_sent_us;
+	uint32_t sent_head, sent_n;
 };
 
 struct imgo__carrier {
@@ -60,7 +64,11 @@ struct imgo__carrier {
 	uint32_t in_flight;
 	void (*idle_fn)(void *user);
 	void *idle_user;
-	struct imgo_stat *dropped, *told, *cast, *unknown;
+	struct imgo_stat *dropped, *told, *cast, *unknown, *kicks;
+	struct imgo_histogram *tell_seconds, *cast_seconds;
+	struct imgo__gauge waiting_bytes, peers_known, calls;
+	struct imgo__collector collector;
+	struct imgo__seldom full; /* in the log */
 };
 
 /* ---- batches ---- */
@@ -282,9 +290,28 @@ static void answered(struct peer *peer, int err)
 	check_idle(carrier);
 }
 
+/* More calls are under way than sent_us holds: those in the middle are not measured. */
+static void sent(struct peer *peer)
+{
+	if (peer->sent_n < SENT_MAX)
+		peer->sent_us[(peer->sent_head + peer->sent_n) % SENT_MAX] = imgo__loop_clock_us(peer->carrier->loop);
+	peer->sent_n++;
+}
+
+static void sent_answered(struct peer *peer, int err)
+{
+	if (peer->sent_n <= SENT_MAX && err == 0)
+		imgo_histogram_add(peer->carrier->tell_seconds,
+			imgo__loop_clock_us(peer->carrier->loop) - peer->sent_us[peer->sent_head], 1);
+	if (peer->sent_n <= SENT_MAX)
+		peer->sent_head = (peer->sent_head + 1) % SENT_MAX;
+	peer->sent_n--;
+}
+
 static void on_answer(int err, struct imgo__mp *result, void *user)
 {
 	(void)result;
+	sent_answered(user, err);
 	answered(user, err);
 }
 
@@ -294,6 +321,9 @@ static void on_cast_answer(int err, struct imgo__mp *result, void *user)
 
 	(void)result;
 	peer->cast_in_flight = false;
+	if (err == 0)
+		imgo_histogram_add(
+			peer->carrier->cast_seconds, imgo__loop_clock_us(peer->carrier->loop) - peer->cast_sent_us, 1);
 	if (err != IMGO_ECANCELED && peer->casts.n)
 		imgo__defer(peer->carrier->loop, &peer->carrier->flush);
 	answered(peer, err);
@@ -314,6 +344,10 @@ static void rpc_end(struct peer *peer, imgo__rpc_reply_fn *fn, uint32_t items)
 
 	if (imgo__rpc_send(peer->rpc, 0, fn, peer) == 0) {
 		carrier->in_flight++;
+		if (fn == on_answer)
+			sent(peer);
+		else
+			peer->cast_sent_us = imgo__loop_clock_us(carrier->loop);
 		return;
 	}
 	imgo_stat_add(carrier->dropped, items);
@@ -416,9 +450,14 @@ static void on_cast_timer(struct imgo_loop *loop, struct imgo__timer *timer)
 
 static bool room_in(struct imgo__carrier *carrier, struct batch *batch, size_t more)
 {
+	uint32_t times;
+
 	if (batch_bytes(batch) + more <= carrier->queue_max && batch->n < ITEMS_MAX)
 		return true;
 	imgo_stat_add(carrier->dropped, 1);
+	if (imgo__seldom(&carrier->full, imgo__loop_now_ms(carrier->loop), &times))
+		imgo_log_event(imgo_loop_log(carrier->loop), IMGO_LOG_WARN, "carrier", "queue-full",
+			"times=%u bytes=%zu", times, batch_bytes(batch));
 	return false;
 }
 
@@ -522,15 +561,53 @@ void imgo__carrier_kick(struct imgo__carrier *carrier, struct imgo_session_id id
 	if (!ok || imgo__buf_append(&peer->kicks.items, &kick, sizeof kick) < 0)
 		return;
 	peer->kicks.n++;
+	imgo_stat_add(carrier->kicks, 1);
 	imgo__defer(carrier->loop, &carrier->flush);
 }
 
 /* ---- life ---- */
 
+static void collect(struct imgo__collector *collector)
+{
+	struct imgo__carrier *carrier = imgo__container_of(collector, struct imgo__carrier, collector);
+	int64_t bytes = 0, n = 0;
+
+	imgo__list_for(at, &carrier->peers)
+	{
+		struct peer *peer = imgo__container_of(at, struct peer, link);
+		bytes += (int64_t)(batch_bytes(&peer->tells) + batch_bytes(&peer->casts) + batch_bytes(&peer->kicks));
+		n += peer->resolved;
+	}
+	imgo__gauge_set(&carrier->waiting_bytes, bytes);
+	imgo__gauge_set(&carrier->peers_known, n);
+	imgo__gauge_set(&carrier->calls, carrier->in_flight);
+}
+
+static void enter_stats(struct imgo__carrier *carrier)
+{
+	static const char seconds[] = "from a word to a comet in another process to its answer";
+	struct imgo_stats *set = imgo_loop_stats(carrier->loop);
+
+	carrier->dropped = imgo_stats_counter(
+		set, "imgo_carrier_dropped_total", "tells, casts and kicks that could not be handed to a comet");
+	carrier->told = imgo_stats_counter(set, "imgo_carrier_tells_total", "sessions told of a logged message");
+	carrier->cast = imgo_stats_counter(set, "imgo_carrier_casts_total", "casts handed to comets");
+	carrier->kicks = imgo_stats_counter(set, "imgo_carrier_kicks_total", "sessions that comets were told to close");
+	carrier->unknown = imgo_stats_counter(set, "imgo_carrier_unknown_total",
+		"times that a comet was named which the registry had not listed yet");
+	carrier->waiting_bytes.stat = imgo_stats_gauge(set, "imgo_carrier_queue_bytes", "words that wait for a comet");
+	carrier->peers_known.stat = imgo_stats_gauge(set, "imgo_carrier_comets", "comets that are known");
+	carrier->calls.stat = imgo_stats_gauge(set, "imgo_carrier_calls", "calls to comets under way");
+	carrier->tell_seconds =
+		imgo_stats_histogram(set, carrier->loop, "imgo_carrier_call_seconds{what=\"tell\"}", seconds);
+	carrier->cast_seconds =
+		imgo_stats_histogram(set, carrier->loop, "imgo_carrier_call_seconds{what=\"cast\"}", seconds);
+	imgo__collector_add(carrier->loop, &carrier->collector, collect);
+}
+
 int imgo__carrier_new(struct imgo__carrier **out, struct imgo_loop *loop, const struct imgo__carrier_options *options)
 {
 	struct imgo__carrier *carrier = imgo__zalloc(sizeof *carrier);
-	struct imgo_stats *stats = imgo_loop_stats(loop);
 
 	if (!carrier)
 		return IMGO_ENOMEM;
@@ -545,12 +622,7 @@ int imgo__carrier_new(struct imgo__carrier **out, struct imgo_loop *loop, const 
 	imgo__task_init(&carrier->flush, on_flush);
 	imgo__timer_init(&carrier->refresh_timer, on_refresh_timer);
 	imgo__timer_init(&carrier->cast_timer, on_cast_timer);
-	carrier->dropped = imgo_stats_counter(
-		stats, "imgo_carrier_dropped_total", "tells, casts and kicks that could not be handed to a comet");
-	carrier->told = imgo_stats_counter(stats, "imgo_carrier_tells_total", "sessions told of a logged message");
-	carrier->cast = imgo_stats_counter(stats, "imgo_carrier_casts_total", "casts handed to comets");
-	carrier->unknown = imgo_stats_counter(stats, "imgo_carrier_unknown_total",
-		"times that a comet was named which the registry had not listed yet");
+	enter_stats(carrier);
 	if (!carrier->role || (options->secret && !carrier->secret)) {
 		imgo__carrier_free(carrier);
 		return IMGO_ENOMEM;
@@ -572,6 +644,9 @@ void imgo__carrier_free(struct imgo__carrier *carrier)
 	{
 		peer_free(imgo__container_of(at, struct peer, link));
 	}
+	carrier->in_flight = 0;
+	collect(&carrier->collector);
+	imgo__collector_remove(&carrier->collector);
 	free(carrier->secret);
 	free(carrier->role);
 	carrier->secret = carrier->role = NULL;

@@ -66,33 +66,6 @@ void imgo__dispatch_poison(
 	poison_keep(dispatch, topic, record, err);
 }
 
-static void init_stats(struct imgo_dispatch *dispatch)
-{
-	struct imgo_stats *set = imgo_loop_stats(dispatch->loop);
-	struct imgo__dispatch_stats *s = &dispatch->stats;
-
-	s->records = imgo_stats_counter(set, "imgo_job_records_total", "records taken from the users' topic");
-	s->appends = imgo_stats_counter(set, "imgo_job_appended_total", "messages appended to users' logs");
-	s->present = imgo_stats_counter(set, "imgo_job_present_total", "messages that were in the log already (a replay)");
-	s->below = imgo_stats_counter(set, "imgo_job_below_total", "messages that were done with already (a replay)");
-	s->duplicates = imgo_stats_counter(set, "imgo_job_duplicate_total", "second records of a push that was retried");
-	s->expired = imgo_stats_counter(set, "imgo_job_expired_total", "messages whose time to live had passed");
-	s->dropped = imgo_stats_counter(set, "imgo_job_dropped_total", "messages that a log's limit or the TTL dropped");
-	s->poison = imgo_stats_counter(set, "imgo_job_poison_total", "records that could not be decoded, kept aside");
-	s->misplaced =
-		imgo_stats_counter(set, "imgo_job_misplaced_total", "users found in a partition that is not theirs");
-	s->waits = imgo_stats_counter(set, "imgo_job_wait_total", "times that a partition waited for store or bus");
-	s->rebuilds = imgo_stats_counter(set, "imgo_job_rebuild_begun_total", "rebuilds of a partition begun");
-	s->rebuilt = imgo_stats_counter(set, "imgo_job_rebuild_total", "rebuilds of a partition finished");
-	s->rebuilding = imgo_stats_gauge(set, "imgo_job_rebuilding", "partitions that are being rebuilt");
-	s->waiting = imgo_stats_gauge(set, "imgo_job_waiting", "partitions that wait for store or bus");
-	s->assigned = imgo_stats_gauge(set, "imgo_job_assigned", "partitions of the users' topic that this job has");
-	s->cast = imgo_stats_counter(set, "imgo_job_cast_total", "room, broadcast and qos 0 messages cast");
-	s->cast_old = imgo_stats_counter(set, "imgo_job_cast_old_total", "casts that were too old");
-	s->ask_skipped =
-		imgo_stats_counter(set, "imgo_job_ask_skipped_total", "batches that could not ask the router again");
-}
-
 static int check_options(const struct imgo_dispatch_options *options, struct imgo_error *error)
 {
 	if (!options || options->size != sizeof *options || !options->registry || !options->store || !options->bus ||
@@ -148,9 +121,9 @@ int imgo_dispatch_new(struct imgo_dispatch **out, struct imgo_loop *loop, const 
 	dispatch->cast_age_max_ms = options->cast_age_max_ms;
 	imgo__list_init(&dispatch->ops);
 	imgo__timer_init(&dispatch->stop_timer, NULL);
-	init_stats(dispatch);
 	err = open_poison(dispatch, options->poison_path, error);
-	if (err == 0 && (imgo__dispatch_users_init(dispatch) < 0 || imgo__dispatch_casts_init(dispatch) < 0))
+	if (err == 0 && (imgo__dispatch_users_init(dispatch) < 0 || imgo__dispatch_casts_init(dispatch) < 0 ||
+				imgo__dispatch_stats_init(dispatch) < 0))
 		err = imgo__fail(error, IMGO_ENOMEM, "dispatch: out of memory");
 	if (err == 0 && imgo__carrier_new(&dispatch->carrier, loop,
 				&(struct imgo__carrier_options){.registry = dispatch->registry,
@@ -186,6 +159,7 @@ void imgo_dispatch_free(struct imgo_dispatch *dispatch)
 		imgo__container_of(at, struct imgo__dispatch_op, link)->dispatch = NULL;
 	}
 	imgo__carrier_free(dispatch->carrier);
+	imgo__dispatch_stats_fini(dispatch);
 	imgo__dispatch_users_fini(dispatch);
 	imgo__dispatch_casts_fini(dispatch);
 	if (dispatch->poison_fd >= 0)

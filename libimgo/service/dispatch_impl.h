@@ -29,11 +29,15 @@ struct imgo__dispatch_part {
 	uint64_t rebuild_since_ms;
 	unsigned failures; /* in a row: back-off */
 	struct imgo__timer retry;
+	struct imgo_stat *lag, *rebuild_left; /* by partition */
 };
 
 struct imgo__dispatch_stats {
 	struct imgo_stat *records, *appends, *present, *below, *duplicates, *expired, *dropped, *poison, *misplaced,
-		*waits, *rebuilds, *rebuilt, *rebuilding, *waiting, *assigned, *cast, *cast_old, *ask_skipped;
+		*waits, *rebuilds, *rebuilt, *rebuilding, *waiting, *assigned, *cast, *cast_old, *ask_skipped,
+		*rebuild_records;
+	struct imgo_histogram *bus, *append, *ask; /* stages of a message */
+	struct imgo__gauge asks;
 };
 
 struct imgo_dispatch {
@@ -55,6 +59,11 @@ struct imgo_dispatch {
 	void (*stopped)(void *user);
 	void *stopped_user;
 	struct imgo__dispatch_stats stats;
+	struct imgo__collector collector;
+	struct imgo__timer lag_timer;
+	uint32_t lag_at; /* the partition whose lag is looked at next */
+	uint32_t said_assigned;
+	struct imgo__timer said_timer; /* assignments come one by one, and are said together */
 };
 
 /* Something under way that borrowed parts may end after the dispatch was freed (dispatch == NULL then). It owns all
@@ -98,6 +107,7 @@ struct imgo__dispatch_batch {
 	struct imgo_store_append_many append;
 	struct imgo_registry_get *gets;
 	uint32_t *get_items; /* index of the item of each get */
+	uint64_t stage_us;   /* when the present stage began */
 	size_t ngets;
 };
 /* NULL: out of memory. Records at or above `end` are left out. */
@@ -108,6 +118,11 @@ void imgo__dispatch_count(struct imgo_dispatch *dispatch, const struct imgo__dis
 
 /* dispatch_rebuild.c */
 void imgo__dispatch_look(struct imgo__dispatch_part *part);
+
+/* dispatch_stats.c */
+int imgo__dispatch_stats_init(struct imgo_dispatch *dispatch); /* after the partitions were made */
+void imgo__dispatch_stats_fini(struct imgo_dispatch *dispatch);
+void imgo__dispatch_assignment_changed(struct imgo_dispatch *dispatch);
 
 /* dispatch_casts.c */
 extern const struct imgo_bus_consumer_ops imgo__dispatch_casts_ops;

@@ -31,6 +31,13 @@ static void rebuild_over(struct imgo__dispatch_part *part)
 	if (part->token)
 		imgo_stat_add(part->dispatch->stats.rebuilding, -1);
 	part->token = 0;
+	imgo_stat_set(part->rebuild_left, IMGO_STAT_ABSENT);
+}
+
+static void show_left(struct imgo__dispatch_part *part)
+{
+	imgo_stat_set(part->rebuild_left,
+		part->rebuild_end > part->rebuild_at ? (int64_t)(part->rebuild_end - part->rebuild_at) : 0);
 }
 
 static struct step_op *step_new(struct imgo__dispatch_part *part)
@@ -148,6 +155,7 @@ static void on_reappended(int err, void *user)
 		return;
 	}
 	part->rebuild_at = next;
+	show_left(part);
 	rebuild_next(part);
 }
 
@@ -181,6 +189,7 @@ static void on_rebuild_fetched(int err, const struct imgo_bus_record *records, s
 		return;
 	}
 	batch->next = next;
+	imgo_stat_add(dispatch->stats.rebuild_records, (int64_t)batch->nenvelopes);
 	batch->append.rebuild_token = part->token;
 	part->busy = true;
 	if (batch->nitems == 0) {
@@ -216,6 +225,11 @@ static void on_queried(int err, uint64_t begin, uint64_t first, uint64_t end, vo
 	}
 	part->rebuild_from = part->rebuild_at = first > begin ? first : begin;
 	part->rebuild_end = end;
+	show_left(part);
+	if (part->rebuild_from < end)
+		imgo_log_event(imgo_loop_log(part->dispatch->loop), IMGO_LOG_INFO, "dispatch", "rebuild-begun",
+			"partition=%u from=%llu to=%llu", part->partition, (unsigned long long)part->rebuild_from,
+			(unsigned long long)end);
 	rebuild_next(part);
 }
 

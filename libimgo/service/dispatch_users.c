@@ -168,6 +168,29 @@ void imgo__dispatch_count(struct imgo_dispatch *dispatch, const struct imgo__dis
 	imgo_stat_add(dispatch->stats.dropped, dropped);
 }
 
+/* ---- measuring ---- */
+
+/* How old the messages are, by the bus's time-stamps. */
+static void measure_bus(struct imgo_dispatch *dispatch, struct imgo__dispatch_batch *batch)
+{
+	uint64_t now_ms = imgo_loop_wall_ms(dispatch->loop);
+
+	for (size_t i = 0; i < batch->nenvelopes; i++) {
+		uint64_t at_ms = batch->bodies[i].at_ms;
+		imgo_histogram_add(dispatch->stats.bus, now_ms > at_ms ? (now_ms - at_ms) * 1000 : 0, 1);
+	}
+	batch->stage_us = imgo__loop_clock_us(dispatch->loop);
+}
+
+/* A stage is over for n messages, and the next one begins. */
+static void measure_stage(struct imgo__dispatch_batch *batch, struct imgo_histogram *stage, size_t n)
+{
+	uint64_t now_us = imgo__loop_clock_us(batch->op.dispatch->loop);
+
+	imgo_histogram_add(stage, now_us - batch->stage_us, n);
+	batch->stage_us = now_us;
+}
+
 /* ---- telling ---- */
 
 static bool wanted(const struct imgo_store_append *item)
@@ -199,6 +222,7 @@ static void on_asked(int err, void *user)
 		}
 	}
 	if (dispatch) {
+		measure_stage(batch, dispatch->stats.ask, batch->ngets);
 		dispatch->asks--;
 		imgo__dispatch_check_stopped(dispatch);
 	}
@@ -249,6 +273,9 @@ static void release(struct imgo__dispatch_part *part)
 	part->token = 0;
 	if (part->assigned)
 		imgo_stat_add(dispatch->stats.assigned, -1);
+	imgo_stat_set(part->lag, IMGO_STAT_ABSENT);
+	imgo_stat_set(part->rebuild_left, IMGO_STAT_ABSENT);
+	imgo__dispatch_assignment_changed(dispatch);
 	part->assigned = part->revoking = false;
 	imgo_bus_released(dispatch->users, part->partition);
 }
@@ -283,6 +310,7 @@ static void on_appended(int err, void *user)
 	if (err == 0 && imgo__failpoint("job.appended"))
 		err = IMGO_EIO;
 	if (err == 0) {
+		measure_stage(batch, dispatch->stats.append, batch->nitems);
 		part->next = batch->next;
 		set_waiting(part, 0);
 		imgo_bus_done(dispatch->users, part->partition, part->next);
@@ -321,6 +349,7 @@ static void on_fetched(int err, const struct imgo_bus_record *records, size_t n,
 		return;
 	}
 	batch->next = next;
+	measure_bus(dispatch, batch);
 	part->busy = true;
 	if (batch->nitems == 0) { /* nothing but poison */
 		on_appended(0, batch);
@@ -355,6 +384,7 @@ static void on_assigned(uint32_t partition, uint64_t next, void *user)
 		imgo_stat_add(dispatch->stats.assigned, 1);
 	part->assigned = true;
 	part->revoking = false;
+	imgo__dispatch_assignment_changed(dispatch);
 	part->next = next;
 	part->restart = part->busy; /* a step of the assignment before this one: when it ends, this one begins */
 	if (!part->busy && !dispatch->stopping)

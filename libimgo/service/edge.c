@@ -80,6 +80,7 @@ static struct imgo__edge_session *session_new(struct imgo_edge *edge, const stru
 		return NULL;
 	session->conn = login->conn;
 	session->seq = granted->seq;
+	session->login_ms = (uint32_t)imgo__loop_now_ms(edge->loop) | 1;
 	session->who_len = (uint8_t)who.len;
 	session->device_len = (uint8_t)device.len;
 	session->key_len = (uint8_t)key.len;
@@ -315,37 +316,6 @@ static int check_options(const struct imgo_edge_options *options, struct imgo_er
 	return 0;
 }
 
-static void init_stats(struct imgo_edge *edge)
-{
-	struct imgo_stats *set = imgo_loop_stats(edge->loop);
-	struct imgo__edge_stats *s = &edge->stats;
-
-	s->sessions = imgo_stats_gauge(set, "imgo_edge_sessions", "logged-in connections");
-	s->refused = imgo_stats_counter(set, "imgo_edge_refused_total", "logins refused");
-	s->delivered = imgo_stats_counter(set, "imgo_edge_delivered_total", "logged messages given to connections");
-	s->duplicate = imgo_stats_counter(set, "imgo_edge_duplicate_total", "tells of what a session had already");
-	s->behind = imgo_stats_counter(set, "imgo_edge_behind_total", "tells that showed something before them missing");
-	s->early = imgo_stats_counter(set, "imgo_edge_early_total", "tells to a session that is just logging in");
-	s->no_session = imgo_stats_counter(set, "imgo_edge_no_session_total", "tells to a session that is not here");
-	s->foreign = imgo_stats_counter(set, "imgo_edge_foreign_total", "tells whose user is not the session's");
-	s->gaps = imgo_stats_counter(set, "imgo_edge_gap_total", "sessions that missed messages dropped by limit or TTL");
-	s->reads = imgo_stats_counter(set, "imgo_edge_read_total", "reads of logs");
-	s->read_failed = imgo_stats_counter(set, "imgo_edge_read_failed_total", "reads of logs to be tried again");
-	s->acks = imgo_stats_counter(set, "imgo_edge_ack_total", "acknowledgements written");
-	s->ack_failed = imgo_stats_counter(set, "imgo_edge_ack_failed_total", "acknowledgements to be tried again");
-	s->casts = imgo_stats_counter(set, "imgo_edge_cast_total", "room and broadcast messages fanned out");
-	s->casts_seen =
-		imgo_stats_counter(set, "imgo_edge_cast_duplicate_total", "room and broadcast messages seen before");
-	s->kicked = imgo_stats_counter(set, "imgo_edge_kicked_total", "sessions closed by word of a logic");
-	s->compared = imgo_stats_counter(set, "imgo_edge_compared_total", "comparisons of a session with its log");
-	s->repaired = imgo_stats_counter(set, "imgo_edge_repaired_total", "comparisons that found something missing");
-	s->lease_missed = imgo_stats_counter(set, "imgo_edge_lease_missed_total", "times that the lease ran out");
-	s->announced = imgo_stats_counter(set, "imgo_edge_announced_total", "sessions announced again");
-	s->key_taken = imgo_stats_counter(
-		set, "imgo_edge_key_taken_total", "logins under a key that another user's session has; it keeps it");
-	s->malformed = imgo_stats_counter(set, "imgo_edge_rpc_malformed_total", "RPC requests that could not be read");
-}
-
 static int open_gate(struct imgo_edge *edge, const struct imgo_edge_options *options, struct imgo_error *error)
 {
 	if (options->push) {
@@ -407,7 +377,7 @@ int imgo_edge_new(struct imgo_edge **out, struct imgo_loop *loop, const struct i
 	edge->on_superseded = options->on_superseded;
 	edge->user = options->user;
 	imgo__list_init(&edge->calls);
-	init_stats(edge);
+	imgo__edge_stats_init(edge);
 	imgo__edge_deliver_init(edge);
 	imgo__edge_goim_init(edge);
 	imgo__edge_ack_init(edge);
@@ -452,6 +422,7 @@ void imgo_edge_free(struct imgo_edge *edge)
 	}
 	if (edge->gate.ops)
 		edge->gate.ops->free(edge->gate.impl);
+	imgo__edge_stats_fini(edge);
 	free(edge);
 }
 

@@ -28,7 +28,7 @@ enum {
 
 struct read_call {
 	struct imgo__edge_call call;
-	uint64_t n;
+	uint64_t n, since_us;
 	struct imgo__gate_read read;
 };
 
@@ -124,6 +124,15 @@ static bool congested(struct imgo_edge *edge, struct imgo__edge_session *session
 	       queued - acknowledged > BACKLOG_BYTES_MAX;
 }
 
+/* It has all that waited for it: the login is over. */
+static void live(struct imgo_edge *edge, struct imgo__edge_session *session)
+{
+	if (session->login_ms)
+		imgo_histogram_add(edge->stats.drain,
+			(uint64_t)((uint32_t)imgo__loop_now_ms(edge->loop) - (session->login_ms & ~1u)) * 1000, 1);
+	session->login_ms = 0;
+}
+
 static void read_done(struct imgo_edge *edge, struct imgo__edge_session *session, const struct imgo__gate_read *read)
 {
 	uint64_t n = session->conn.h;
@@ -141,6 +150,7 @@ static void read_done(struct imgo_edge *edge, struct imgo__edge_session *session
 	session->delivered = imgo_id_max(session->delivered, read->position);
 	if (!read->more && !session->again) {
 		session->state = IMGO__EDGE_LIVE;
+		live(edge, session);
 		return;
 	}
 	if (read->more && congested(edge, session))
@@ -158,6 +168,7 @@ static void on_read(int err, void *user)
 	if (session) {
 		session->reading = false;
 		imgo_stat_add(err ? edge->stats.read_failed : edge->stats.reads, 1);
+		imgo_histogram_add(edge->stats.read, imgo__loop_clock_us(edge->loop) - self->since_us, 1);
 		if (err)
 			retry_later(edge, session);
 		else
@@ -181,6 +192,7 @@ void imgo__edge_load(struct imgo_edge *edge, struct imgo__edge_session *session)
 		return;
 	}
 	self->n = session->conn.h;
+	self->since_us = imgo__loop_clock_us(edge->loop);
 	self->read.who = imgo__arena_str(&self->call.arena, imgo__edge_who(session), &ok);
 	self->read.device = imgo__arena_str(&self->call.arena, imgo__edge_device(session), &ok);
 	self->read.after = session->delivered;
@@ -243,16 +255,21 @@ static void tell_one(struct imgo_edge *edge, const struct imgo__tell *tell, cons
 
 int imgo__edge_tell(struct imgo_edge *edge, struct imgo_incarnation inc, const struct imgo__tell *tells, size_t n)
 {
+	uint64_t now_us = imgo__loop_clock_us(edge->loop);
+	size_t targets = 0;
+
 	if (imgo_incarnation_cmp(inc, edge->inc) != 0)
 		return IMGO_ESTALE;
 	for (size_t i = 0; i < n; i++) {
 		struct imgo_msg *msg = NULL;
+		targets += tells[i].ntargets;
 		for (size_t j = 0; j < tells[i].ntargets; j++) {
 			if (!imgo__failpoint("comet.tell"))
 				tell_one(edge, &tells[i], &tells[i].targets[j], &msg);
 		}
 		imgo_msg_unref(msg);
 	}
+	imgo__edge_told(edge, &edge->ntold, &edge->told_us, now_us, targets);
 	return 0;
 }
 
@@ -306,6 +323,7 @@ static void cast_run(struct imgo_edge *edge, const struct imgo__cast *cast, stru
 /* Runs of messages to the same room go to the hub as one batch: one write a connection. */
 int imgo__edge_cast(struct imgo_edge *edge, struct imgo_incarnation inc, const struct imgo__cast *casts, size_t n)
 {
+	uint64_t now_us = imgo__loop_clock_us(edge->loop);
 	struct imgo_msg *batch[SEND_MAX];
 	const struct imgo__cast *first = NULL;
 	size_t held = 0;
@@ -326,6 +344,7 @@ int imgo__edge_cast(struct imgo_edge *edge, struct imgo_incarnation inc, const s
 		if (imgo_msg_new(&batch[held], casts[i].op, (struct imgo_id){0, 0}, casts[i].body.p, casts[i].body.len) == 0)
 			held++;
 	}
+	imgo__edge_told(edge, &edge->ncast, &edge->cast_us, now_us, n);
 	return 0;
 }
 

@@ -36,6 +36,7 @@ struct imgo__edge_session {
 	uint64_t mark_pos, last_pos; /* end of `mark` and of `delivered` in the connection's byte stream */
 	uint64_t seq;
 	uint32_t mark_ms; /* low bits of the clock: when it came into its list */
+	uint32_t login_ms; /* low bits of the clock: granted; 0 once it was live */
 	uint32_t partition;
 	uint8_t state;
 	bool again;     /* told of something while loading: read once more */
@@ -60,6 +61,8 @@ struct imgo__edge_stats {
 	struct imgo_stat *sessions, *refused, *delivered, *duplicate, *behind, *early, *no_session, *foreign, *gaps,
 		*reads, *read_failed, *acks, *ack_failed, *casts, *casts_seen, *kicked, *compared, *repaired,
 		*lease_missed, *announced, *malformed, *key_taken;
+	struct imgo_histogram *drain, *read, *message, *cast; /* of a login, of a read, from a job's word to the socket */
+	struct imgo__gauge calls, acks_waiting, retries, closings_waiting, lease_age;
 };
 
 struct imgo_edge {
@@ -113,6 +116,11 @@ struct imgo_edge {
 	void *stopped_user;
 
 	struct imgo__edge_stats stats;
+	struct imgo__collector collector;
+	/* What jobs said in this turn, to be measured when the hub has written it. */
+	struct imgo__task told;
+	uint64_t told_us, cast_us;
+	uint32_t ntold, ncast;
 };
 
 /*
@@ -196,6 +204,12 @@ void imgo__edge_key_drop(struct imgo_edge *edge, struct imgo__edge_session *sess
 
 /* edge_rpc.c */
 int imgo__edge_rpc_init(struct imgo_edge *edge, const struct imgo_edge_options *options, struct imgo_error *error);
+
+/* edge_stats.c */
+void imgo__edge_stats_init(struct imgo_edge *edge);
+void imgo__edge_stats_fini(struct imgo_edge *edge);
+/* Jobs have said something (count: which of edge->ntold and ncast), which began at that time. */
+void imgo__edge_told(struct imgo_edge *edge, uint32_t *count, uint64_t *since_us, uint64_t now_us, size_t n);
 
 /* edge.c */
 void imgo__edge_check_stopped(struct imgo_edge *edge);

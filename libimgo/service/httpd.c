@@ -55,11 +55,15 @@ static void on_acceptable(struct imgo_loop *loop, struct imgo__io *io, int event
 	struct imgo__httpd *httpd = listener->httpd;
 	unsigned index = (unsigned)(listener - httpd->listeners);
 	struct imgo__addr peer;
+	uint32_t times;
 	int fd, err;
 
 	(void)events;
 	if (httpd->nconns >= httpd->options.connections_max && !evict(httpd)) {
 		imgo_stat_add(httpd->stats.refused_full, 1);
+		if (imgo__seldom(&httpd->full, imgo__loop_now_ms(loop), &times))
+			imgo_log_event(imgo_loop_log(loop), IMGO_LOG_WARN, "http", "connections-full",
+				"times=%u connections=%u", times, httpd->nconns);
 		pause_accept(httpd);
 		return;
 	}
@@ -188,8 +192,20 @@ bool imgo__httpd_stopping(const struct imgo__httpd *httpd)
 
 /* ---- life ---- */
 
-static void enter_stats(struct imgo__httpd_stats *s, struct imgo_stats *set)
+static void collect(struct imgo__collector *collector)
 {
+	struct imgo__httpd *httpd = imgo__container_of(collector, struct imgo__httpd, collector);
+	int64_t n = 0;
+
+	imgo__list_for(at, &httpd->conns) n += imgo__container_of(at, struct imgo__httpd_conn, link)->nrequests;
+	imgo__gauge_set(&httpd->stats.in_flight, n);
+	imgo__gauge_set(&httpd->stats.held, (int64_t)httpd->held);
+}
+
+static void enter_stats(struct imgo__httpd *httpd, struct imgo_stats *set)
+{
+	struct imgo__httpd_stats *s = &httpd->stats;
+
 #define REFUSED(reason) imgo_stats_counter(set, "imgo_http_refused_total{reason=\"" reason "\"}", refused)
 	static const char refused[] = "requests that the server refused by itself";
 
@@ -210,6 +226,11 @@ static void enter_stats(struct imgo__httpd_stats *s, struct imgo_stats *set)
 	s->slow_reader = imgo_stats_counter(set, "imgo_http_timeouts_total{what=\"answer\"}", "deadlines that passed");
 	s->idle = imgo_stats_counter(set, "imgo_http_timeouts_total{what=\"idle\"}", "deadlines that passed");
 #undef REFUSED
+	s->seconds = imgo_stats_histogram(
+		set, httpd->loop, "imgo_http_request_seconds", "from the head of a request to the API to its answer");
+	s->in_flight.stat = imgo_stats_gauge(set, "imgo_http_in_flight", "requests to the API that wait for their answer");
+	s->held.stat = imgo_stats_gauge(set, "imgo_http_held_bytes", "requests and answers in the memory of the API");
+	imgo__collector_add(httpd->loop, &httpd->collector, collect);
 }
 
 int imgo__httpd_new(struct imgo__httpd **out, struct imgo_loop *loop, const struct imgo__httpd_options *options)
@@ -227,7 +248,7 @@ int imgo__httpd_new(struct imgo__httpd **out, struct imgo_loop *loop, const stru
 	imgo__timer_init(&httpd->pause, on_pause_over);
 	imgo__timer_init(&httpd->deadline, on_deadline);
 	imgo__task_init(&httpd->stopped, on_stopped);
-	enter_stats(&httpd->stats, options->uncounted ? NULL : imgo_loop_stats(loop));
+	enter_stats(httpd, options->uncounted ? NULL : imgo_loop_stats(loop));
 	*out = httpd;
 	return 0;
 }
@@ -241,6 +262,8 @@ void imgo__httpd_free(struct imgo__httpd *httpd)
 	httpd->stopping = true;
 	close_listeners(httpd);
 	reset_all(httpd);
+	collect(&httpd->collector);
+	imgo__collector_remove(&httpd->collector);
 	imgo__task_cancel(&httpd->stopped);
 	imgo__timer_stop(httpd->loop, &httpd->deadline);
 	while ((spare = imgo__list_pop(&httpd->spare)))

@@ -28,6 +28,7 @@ struct imgo__httpd_request *imgo__httpd_request_new(struct imgo__httpd_conn *con
 	*request = (struct imgo__httpd_request){.conn = conn};
 	if (head) {
 		conn->served++;
+		request->since_us = imgo__loop_clock_us(httpd->loop);
 		request->http10 = head->http10;
 		request->is_head = imgo_str_eq(head->method, imgo_str("HEAD"));
 		request->close = !head->keep_alive ||
@@ -179,6 +180,9 @@ void imgo__httpd_answer(struct imgo__httpd_request *request, const struct imgo__
 		imgo__httpd_request_free(request);
 		return;
 	}
+	if (request->since_us)
+		imgo_histogram_add(
+			conn->httpd->stats.seconds, imgo__loop_clock_us(conn->httpd->loop) - request->since_us, 1);
 	turn = first(conn) == request;
 	close = request->close || (conn->last && !conn->eof && request->link.next == &conn->requests);
 	if (put_answer(turn ? &conn->out : &request->text, request, answer, close))

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/seldom.h"
 #include "service/httpd.h"
 
 enum {
@@ -23,6 +24,8 @@ enum {
 struct imgo__httpd_stats {
 	struct imgo_stat *connections, *accepted, *requests, *refused_full, *evicted, *no_fds;
 	struct imgo_stat *malformed, *head_too_large, *body_too_large, *overload, *timeout, *slow_reader, *idle;
+	struct imgo_histogram *seconds; /* from a request's head to its answer */
+	struct imgo__gauge in_flight, held;
 };
 
 struct imgo__httpd_listener {
@@ -36,6 +39,8 @@ struct imgo__httpd {
 	struct imgo__httpd_options options;
 	struct imgo__http_limits limits;
 	struct imgo__httpd_stats stats;
+	struct imgo__collector collector;
+	struct imgo__seldom full; /* in the log */
 	struct imgo__httpd_listener listeners[IMGO__HTTPD_LISTENERS_MAX];
 	unsigned nlisteners;
 	struct imgo__list conns;
@@ -91,6 +96,7 @@ struct imgo__httpd_request {
 	struct imgo__list link;
 	struct imgo__httpd_conn *conn; /* NULL: orphan */
 	uintptr_t tag;
+	uint64_t since_us; /* its head was understood; 0: never */
 	bool answered, close, http10, keep_alive, is_head;
 	struct imgo__buf text; /* the answer, when it is not its turn */
 };

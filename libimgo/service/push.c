@@ -205,8 +205,17 @@ static int check_options(const struct imgo_push_options *options, struct imgo_er
 	return 0;
 }
 
+static void collect(struct imgo__collector *collector)
+{
+	struct imgo_push *push = imgo__container_of(collector, struct imgo_push, collector);
+
+	imgo__gauge_set(&push->in_flight, push->pushes);
+}
+
 static void push_stats(struct imgo_push *push)
 {
+	static const char push_help[] = "how long an accepted push takes, by stage";
+	static const char login_help[] = "how long a login takes in a logic, by stage";
 	struct imgo_stats *stats = imgo_loop_stats(push->loop);
 
 	push->accepted = imgo_stats_counter(stats, "imgo_push_accepted_total", "pushes that the bus has");
@@ -215,6 +224,23 @@ static void push_stats(struct imgo_push *push)
 		stats, "imgo_push_without_address_total", "pushes accepted although the router did not answer in time");
 	push->denied = imgo_stats_counter(stats, "imgo_connect_denied_total", "logins with a bad token");
 	push->connects = imgo_stats_counter(stats, "imgo_connect_total", "logins that were granted");
+	push->connects_failed =
+		imgo_stats_counter(stats, "imgo_connect_failed_total", "logins that are to come again later");
+	push->evicted = imgo_stats_counter(stats, "imgo_connect_evicted_total",
+		"sessions that gave way to a newer one: the maximum, or the same device");
+	push->users = imgo_stats_counter(stats, "imgo_push_users_total", "users of the pushes that the bus has");
+	push->refused_full =
+		imgo_stats_counter(stats, "imgo_push_refused_total{why=\"full\"}", "pushes that were refused at once");
+	push->refused_bus = imgo_stats_counter(
+		stats, "imgo_push_refused_total{why=\"bus_down\"}", "pushes that were refused at once");
+	push->in_flight.stat = imgo_stats_gauge(stats, "imgo_push_in_flight", "pushes that wait for router or bus");
+	push->lookup = imgo_stats_histogram(stats, push->loop, "imgo_push_seconds{stage=\"lookup\"}", push_help);
+	push->produce = imgo_stats_histogram(stats, push->loop, "imgo_push_seconds{stage=\"produce\"}", push_help);
+	push->total = imgo_stats_histogram(stats, push->loop, "imgo_push_seconds{stage=\"total\"}", push_help);
+	push->check = imgo_stats_histogram(stats, push->loop, "imgo_logic_connect_seconds{stage=\"token\"}", login_help);
+	push->registering =
+		imgo_stats_histogram(stats, push->loop, "imgo_logic_connect_seconds{stage=\"register\"}", login_help);
+	imgo__collector_add(push->loop, &push->collector, collect);
 }
 
 int imgo_push_new(struct imgo_push **out, struct imgo_loop *loop, const struct imgo_push_options *options,
@@ -280,6 +306,8 @@ void imgo_push_free(struct imgo_push *push)
 	}
 	imgo__gate_server_free(push->server);
 	imgo__carrier_free(push->carrier);
+	imgo__gauge_set(&push->in_flight, 0);
+	imgo__collector_remove(&push->collector);
 	if (push->auth_impl)
 		push->auth->free(push->auth_impl);
 	free(push);

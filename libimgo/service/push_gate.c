@@ -49,6 +49,7 @@ struct connect_op {
 	struct imgo_auth_check check;
 	struct imgo_registry_put put;
 	struct imgo_str rooms[IMGO__GATE_ROOMS_MAX];
+	uint64_t stage_us; /* when the present stage began */
 };
 
 static void connect_end(struct connect_op *self, int err)
@@ -57,13 +58,14 @@ static void connect_end(struct connect_op *self, int err)
 
 	if (push && err == IMGO_EDENIED)
 		imgo_stat_add(push->denied, 1);
-	if (push && err == 0)
-		imgo_stat_add(push->connects, 1);
+	else if (push)
+		imgo_stat_add(err ? push->connects_failed : push->connects, 1);
 	imgo__gate_op_end(&self->base, err);
 }
 
 static void kick_evicted(struct imgo_push *push, const struct imgo_registry_put *put)
 {
+	imgo_stat_add(push->evicted, (int64_t)put->nevicted);
 	for (size_t i = 0; i < put->nevicted; i++)
 		imgo__carrier_kick(push->carrier, put->evicted[i], put->session.user, IMGO_CLOSE_REPLACED);
 }
@@ -84,14 +86,25 @@ static void connect_registered(struct connect_op *self)
 	call->ngranted = session->nrooms;
 }
 
+/* A stage is over, and the next one begins. */
+static void connect_stage(struct connect_op *self, struct imgo_histogram *stage)
+{
+	uint64_t now_us = imgo__loop_clock_us(self->base.op.push->loop);
+
+	imgo_histogram_add(stage, now_us - self->stage_us, 1);
+	self->stage_us = now_us;
+}
+
 static void on_put(int err, void *user)
 {
 	struct connect_op *self = user;
 
 	if (err == 0)
 		err = self->put.err;
-	if (err == 0 && self->base.op.push)
+	if (err == 0 && self->base.op.push) {
+		connect_stage(self, self->base.op.push->registering);
 		connect_registered(self);
+	}
 	connect_end(self, err);
 }
 
@@ -163,8 +176,10 @@ static void on_checked(int err, void *user)
 
 	if (!self->base.op.push)
 		err = IMGO_ECANCELED;
-	if (err == 0)
+	if (err == 0) {
+		connect_stage(self, self->base.op.push->check);
 		err = connect_register(self);
+	}
 	if (err < 0)
 		connect_end(self, err);
 }
@@ -218,6 +233,7 @@ static int local_connect(void *impl, struct imgo__gate_connect *call, imgo__gate
 	if (!self)
 		return IMGO_ENOMEM;
 	self->call = call;
+	self->stage_us = imgo__loop_clock_us(push->loop);
 	err = connect_check(self);
 	if (err < 0)
 		imgo__push_op_free(&self->base.op);

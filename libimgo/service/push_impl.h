@@ -6,6 +6,7 @@
 #include <imgo/push.h>
 
 #include "base/mem.h"
+#include "base/seldom.h"
 #include "service/carrier.h"
 #include "service/gate.h"
 
@@ -24,7 +25,13 @@ struct imgo_push {
 	struct imgo__carrier *carrier;
 	struct imgo__gate_server *server;
 	struct imgo__list ops; /* struct imgo__push_op: under way */
-	struct imgo_stat *accepted, *failed, *blind, *denied, *connects;
+	struct imgo_stat *accepted, *failed, *blind, *denied, *connects, *refused_full, *refused_bus, *users,
+		*connects_failed, *evicted;
+	struct imgo_histogram *lookup, *produce, *total; /* stages of a push */
+	struct imgo_histogram *check, *registering;      /* stages of a login */
+	struct imgo__gauge in_flight;
+	struct imgo__collector collector;
+	struct imgo__seldom full; /* in the log */
 };
 
 /*

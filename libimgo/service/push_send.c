@@ -34,6 +34,7 @@ struct send_op {
 	size_t nrecords, records_cap;
 	unsigned waiting;
 	bool looking;
+	uint64_t since_us, stage_us;
 	imgo_push_cb *cb;
 	void *user;
 };
@@ -66,6 +67,10 @@ static void send_finish(struct send_op *self, int err)
 		self->cb = NULL;
 		push->pushes--;
 		imgo_stat_add(err ? push->failed : push->accepted, 1);
+		if (err == 0) {
+			imgo_stat_add(push->users, (int64_t)self->nslots);
+			imgo_histogram_add(push->total, imgo__loop_clock_us(push->loop) - self->since_us, 1);
+		}
 		cb(err, self->user);
 	}
 	if (self->waiting == 0)
@@ -181,6 +186,8 @@ static void on_produced(int err, void *user)
 	struct send_op *self = user;
 
 	self->waiting--;
+	if (err == 0 && self->op.push)
+		imgo_histogram_add(self->op.push->produce, imgo__loop_clock_us(self->op.push->loop) - self->stage_us, 1);
 	if (err == 0 && imgo__failpoint("logic.push.produced"))
 		err = IMGO_EIO;
 	send_finish(self, err);
@@ -189,7 +196,10 @@ static void on_produced(int err, void *user)
 static int produce(struct send_op *self)
 {
 	bool logged = self->request.target == IMGO_PUSH_USERS && !self->request.qos0;
-	int err = imgo_bus_produce_many(self->op.push->bus, logged ? IMGO_TOPIC_USERS : IMGO_TOPIC_CASTS, self->records,
+	int err;
+
+	self->stage_us = imgo__loop_clock_us(self->op.push->loop);
+	err = imgo_bus_produce_many(self->op.push->bus, logged ? IMGO_TOPIC_USERS : IMGO_TOPIC_CASTS, self->records,
 		self->nrecords, on_produced, self);
 
 	if (err == 0)
@@ -205,6 +215,7 @@ static void looked_up(struct send_op *self, bool addressed)
 
 	self->looking = false;
 	imgo__timer_stop(push->loop, &self->timer);
+	imgo_histogram_add(push->lookup, imgo__loop_clock_us(push->loop) - self->since_us, 1);
 	if (!addressed)
 		imgo_stat_add(push->blind, 1);
 	err = encode_users(self, addressed);
@@ -291,7 +302,17 @@ static int make_msgid(struct send_op *self, struct imgo_str key)
 	return err;
 }
 
-static int check_request(const struct imgo_push *push, const struct imgo_push_request *request)
+static void say_full(struct imgo_push *push)
+{
+	uint32_t times;
+
+	imgo_stat_add(push->refused_full, 1);
+	if (imgo__seldom(&push->full, imgo__loop_now_ms(push->loop), &times))
+		imgo_log_event(imgo_loop_log(push->loop), IMGO_LOG_WARN, "push", "pushes-full", "times=%u pushes=%u",
+			times, push->pushes);
+}
+
+static int check_request(struct imgo_push *push, const struct imgo_push_request *request)
 {
 	if (request->size != sizeof *request || request->key.len > KEY_MAX)
 		return IMGO_EINVAL;
@@ -299,10 +320,16 @@ static int check_request(const struct imgo_push *push, const struct imgo_push_re
 		return IMGO_EINVAL;
 	if (request->target == IMGO_PUSH_ROOM && (request->room.len == 0 || request->room.len > IMGO_ROOM_MAX))
 		return IMGO_EINVAL;
-	if (request->body.len > push->body_max || request->nusers > push->users_max || push->pushes >= push->pushes_max)
+	if (request->body.len > push->body_max || request->nusers > push->users_max)
 		return IMGO_ELIMIT;
-	if (!imgo_bus_ready(push->bus))
+	if (push->pushes >= push->pushes_max) {
+		say_full(push);
+		return IMGO_ELIMIT;
+	}
+	if (!imgo_bus_ready(push->bus)) {
+		imgo_stat_add(push->refused_bus, 1);
 		return IMGO_EUNAVAILABLE;
+	}
 	return 0;
 }
 
@@ -349,6 +376,7 @@ int imgo_push_send(struct imgo_push *push, const struct imgo_push_request *reque
 	if (!self)
 		return IMGO_ENOMEM;
 	imgo__timer_init(&self->timer, on_lookup_timer);
+	self->since_us = imgo__loop_clock_us(push->loop);
 	self->cb = cb;
 	self->user = user;
 	self->request = *request;
