@@ -168,6 +168,7 @@ def a_login_is_one_everywhere(system):
     logic, comet, router = role(system, 'logic'), role(system, 'comet1'), role(system, 'router')
     uid, token = system.user()
     clients = []
+    poll(lambda: prometheus.value(metrics(system, router), 'imgo_registry_sessions') == 0, 'the last client is forgotten')
     try:
         rise(system, (logic, comet, router), lambda: clients.append(system.tcp(token, 0)), {
             (comet, 'imgo_hub_accepted_total', ()): 1,
