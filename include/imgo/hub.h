@@ -172,7 +172,7 @@ struct imgo_hub_options {
 	size_t body_max_bytes;           /* of a client's packet; default 4,096 */
 	size_t write_queue_max_bytes;    /* of a connection; default 256 KiB */
 	uint32_t connections_max;        /* default 0: what the process's descriptor limit allows, less 64 */
-	uint32_t unauthenticated_max;    /* default 10,000; at the cap accepting pauses */
+	uint32_t unauthenticated_max;    /* default 10,000; at the cap a silent one gives way, or accepting pauses */
 	uint32_t rooms_max;              /* of a connection; default 16 (a version 2 login: at most 64) */
 	uint32_t packets_per_second_max; /* of a client, averaged over some seconds; default 100; 0: none */
 	uint32_t walk_slice; /* connections of a fan-out walked before other events get a turn; default 1,024 */
@@ -182,10 +182,16 @@ struct imgo_hub_options {
 	/* WebSocket: a logged-in client of which nothing came for so long is pinged, and closed as IMGO_CLOSE_HEARTBEAT when
 	 * again nothing comes for as long; default 0: never. */
 	uint64_t websocket_ping_ms;
+	/* Of one address (of IPv6: its first 64 bits), 0: no limit. Not of loopback addresses, unless limit_loopback. */
+	uint32_t address_unauthenticated_max; /* connections not logged in; beyond it closed at once; default 1,000 */
+	uint32_t address_failures_max; /* failed logins a minute, beyond it its logins wait for a slot each; default 60 */
+	uint64_t refusal_delay_ms; /* IMGO_CLOSE_DENIED is told so long after the login came; default 100; 0: at once */
+	bool limit_loopback;       /* default false */
 };
 #define IMGO_HUB_OPTIONS_INIT \
 	{ \
-		sizeof(struct imgo_hub_options), 5000, 300000, 4096, 256 * 1024, 0, 10000, 16, 100, 1024, NULL, 0 \
+		sizeof(struct imgo_hub_options), 5000, 300000, 4096, 256 * 1024, 0, 10000, 16, 100, 1024, NULL, 0, \
+			1000, 60, 100, false \
 	}
 
 /* NULL: this is a list for options.origins; else what is wrong with it, for a person. Never to be freed. */
@@ -211,7 +217,8 @@ IMGO_API void imgo_hub_stop_listening(struct imgo_hub *hub);
 IMGO_API int imgo_hub_adopt_fd(struct imgo_hub *hub, int fd, enum imgo_hub_kind kind);
 
 /* Answers on_auth. Errors: IMGO_ESTALE, IMGO_EINVAL (user, rooms, answered already), IMGO_ENOMEM (the client is closed: come
- * again). `why` of a refusal: usually IMGO_CLOSE_DENIED or IMGO_CLOSE_TRY_LATER. */
+ * again). `why` of a refusal: usually IMGO_CLOSE_DENIED (bad token: it counts as a failure of the client's address and is
+ * told refusal_delay_ms after the login came, so that the time says nothing) or IMGO_CLOSE_TRY_LATER. */
 IMGO_API int imgo_hub_auth_finish(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_grant *grant);
 IMGO_API int imgo_hub_auth_refuse(struct imgo_hub *hub, struct imgo_conn conn, enum imgo_close why); /* IMGO_ESTALE */
 

@@ -123,6 +123,7 @@ static int install(struct imgo__conn *c, const struct imgo_hub_grant *grant, str
 	if (r)
 		return r;
 	imgo_histogram_add(hub->stats.login, imgo_loop_now_us(hub->loop) - pre->since_us, 1);
+	imgo__guard_leave(hub, pre);
 	free(pre);
 	c->state = IMGO__CONN_LIVE;
 	c->ver = (uint8_t)grant->ver;
@@ -145,6 +146,8 @@ int imgo_hub_auth_finish(struct imgo_hub *hub, struct imgo_conn conn, const stru
 
 	if (!c)
 		return IMGO_ESTALE;
+	if (c->state == IMGO__CONN_AUTHING && c->pre->refused)
+		return IMGO_ESTALE;
 	if (c->state != IMGO__CONN_AUTHING || check_grant(hub, grant))
 		return IMGO_EINVAL;
 	int r = install(c, grant, &reply);
@@ -163,8 +166,11 @@ int imgo_hub_auth_refuse(struct imgo_hub *hub, struct imgo_conn conn, enum imgo_
 {
 	struct imgo__conn *c = imgo__conn_get(hub, conn);
 
-	if (!c || c->state != IMGO__CONN_AUTHING)
+	if (!c || c->state != IMGO__CONN_AUTHING || c->pre->refused)
 		return IMGO_ESTALE;
-	imgo__conn_kill(c, why == IMGO_CLOSE_NONE ? IMGO_CLOSE_DENIED : why);
+	if (why == IMGO_CLOSE_NONE)
+		why = IMGO_CLOSE_DENIED;
+	if (why != IMGO_CLOSE_DENIED || !imgo__guard_failed(c, why))
+		imgo__conn_kill(c, why);
 	return 0;
 }

@@ -40,13 +40,18 @@ int imgo__conn_open(struct imgo_hub *hub, int fd, enum imgo_hub_kind kind, const
 		return IMGO_ELIMIT;
 	}
 	struct imgo__pre *pre = imgo__zalloc(sizeof *pre);
-	struct imgo__conn *c = pre ? imgo__slab_take(hub) : NULL;
+	int r = pre ? imgo__guard_enter(hub, pre, peer) : IMGO_ENOMEM;
+	struct imgo__conn *c = r == 0 ? imgo__slab_take(hub) : NULL;
 	if (!c) {
+		if (r == 0)
+			imgo__guard_leave(hub, pre);
 		free(pre);
-		imgo_stat_add(hub->stats.refused_memory, 1);
+		if (r != IMGO_ELIMIT)
+			imgo_stat_add(hub->stats.refused_memory, 1);
 		imgo__sock_close(hub->loop, fd);
-		return IMGO_ENOMEM;
+		return r == IMGO_ELIMIT ? r : IMGO_ENOMEM;
 	}
+	pre->conn = c;
 	imgo__addr_format(peer, pre->peer);
 	pre->since_us = imgo_loop_now_us(hub->loop);
 	c->pre = pre;

@@ -12,8 +12,7 @@ enum {
 	SPARE_DESCRIPTORS = 64,
 	ROUNDS = 16 * 1024,   /* connections of the to-do list served before the loop goes on */
 	SHED_AFTER_MS = 1000, /* of silence, at the cap of those not logged in */
-	SHED = 64,            /* of them dropped in one pause ... */
-	SHED_LOOKS = 512,     /* ... and looked at */
+	SHED_LOOKS = 512,     /* for one such */
 };
 
 struct hub_listener {
@@ -34,35 +33,37 @@ static void on_accept(void *user, int fd, const struct imgo__addr *peer)
 	l->hub->busy--;
 }
 
-/* The longest silent first: they are at the head of the list. */
-static void shed_silent(struct imgo_hub *hub)
+/* The longest silent first: they are at the head of the list. False: none is silent for long enough. */
+static bool shed_silent(struct imgo_hub *hub)
 {
 	uint64_t now = imgo__loop_now_ms(hub->loop);
 	uint32_t link = hub->waiting.head;
 
-	for (int shed = 0, looks = 0; link && shed < SHED && looks < SHED_LOOKS; looks++) {
+	for (int looks = 0; link && looks < SHED_LOOKS; looks++) {
 		struct imgo__conn *c = imgo__conn_at(hub, link - 1);
 		link = c->next;
 		uint64_t since = c->deadline_ms - hub->opt.handshake_timeout_ms;
 		if (now < since + SHED_AFTER_MS)
-			return;
+			return false;
 		if (c->state == IMGO__CONN_AUTHING)
 			continue;
 		imgo__conn_kill(c, IMGO_CLOSE_HANDSHAKE);
-		shed++;
+		return true;
 	}
+	return false;
 }
 
+/* At the cap one that is silent gives way to the next that comes; which waits until it is gone, where there is no room
+ * for both. */
 static bool may_accept(void *user)
 {
-	struct hub_listener *l = user;
+	struct imgo_hub *hub = ((struct hub_listener *)user)->hub;
 
-	if (l->hub->freeing)
+	if (hub->freeing)
 		return false;
-	if (l->hub->unauthenticated < l->hub->opt.unauthenticated_max)
+	if (hub->unauthenticated < hub->opt.unauthenticated_max)
 		return true;
-	shed_silent(l->hub);
-	return false;
+	return shed_silent(hub) && hub->connections < hub->opt.connections_max;
 }
 
 void imgo__hub_say(struct imgo_hub *hub, struct imgo__seldom *seldom, const char *event)
@@ -367,6 +368,7 @@ static void hub_init(struct imgo_hub *hub)
 	imgo__timer_init(&hub->walk, imgo__casts_walk_timer);
 	enter_stats(hub);
 	imgo__collector_add(hub->loop, &hub->collector, collect);
+	imgo__guard_init(hub);
 }
 
 const char *imgo_hub_check_origins(const char *list)
@@ -434,6 +436,7 @@ static void hub_destroy(struct imgo_hub *hub)
 	hub->cast_bytes = 0;
 	collect(&hub->collector);
 	imgo__collector_remove(&hub->collector);
+	imgo__guard_fini(hub);
 	imgo__slab_free(hub);
 	imgo__buf_free(&hub->scratch);
 	free(hub->origins);

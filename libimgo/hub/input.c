@@ -6,7 +6,7 @@
  * packet at its front; the next packet comes through the shared buffer again. It grows with what has really
  * come, not with what a header claims (B8, H3).
  *
- * While the host decides about a login, what the client sends already is held, up to IMGO__HUB_PREAUTH bytes;
+ * While the host decides about a login, or guard.c lets it wait, what the client sends already is held, up to IMGO__HUB_PREAUTH bytes;
  * then its socket is not read any more. Reading on until there tells early that the client has gone.
  *
  * Packets are counted against a budget (a leaky bucket, GCRA): budget_us is the time at which the bucket is
@@ -77,7 +77,7 @@ static size_t take(struct imgo__conn *c, uint8_t *data, size_t len, size_t *need
 	for (*need = 1; done < len; done += n) {
 		if (c->hub->freeing || !imgo__conn_alive(c))
 			return len;
-		if (c->state == IMGO__CONN_AUTHING) {
+		if (c->state == IMGO__CONN_AUTHING || (c->state == IMGO__CONN_OPEN && imgo__guard_waits(c))) {
 			*need = SIZE_MAX;
 			break;
 		}
@@ -141,7 +141,7 @@ static size_t where(struct imgo__conn *c, uint8_t **p)
 	if (!in || in->buf.len == 0)
 		return c->state == IMGO__CONN_LIVE ? IMGO__HUB_READ : IMGO__HUB_PREAUTH;
 	size_t want = in->buf.len < FIRST_BYTES ? FIRST_BYTES : in->buf.len;
-	if (c->state == IMGO__CONN_AUTHING) {
+	if (c->state == IMGO__CONN_AUTHING || imgo__guard_waiting(c)) {
 		if (in->buf.len >= IMGO__HUB_PREAUTH)
 			return 0;
 		if (want > IMGO__HUB_PREAUTH - in->buf.len)

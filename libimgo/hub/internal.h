@@ -10,6 +10,7 @@
  *   auth.c    logging in                           output.c  writing: at once, or at the end of the turn
  *   room.c    users, rooms and memberships         cast.c    fan-out
  *   accepts.c which operations a connection wants
+ *   guard.c   addresses: how many connections, how many failed logins
  *
  * A TURN. Socket events, timers and calls of the host change connections; what is left to do for one is noted
  * in its flags and it is put on the hub's to-do list. At the end of the loop's turn (imgo__hub_turn) casts
@@ -90,12 +91,19 @@ struct imgo__input {
 	struct imgo__buf message; /* ... and what there is of it */
 };
 
+struct imgo__source;
+
 /* What only a connection that is not logged in needs. */
 struct imgo__pre {
 	uint64_t since_us; /* accepted; then: the host was asked */
-	char peer[64];
+	struct imgo__conn *conn;
+	struct imgo__source *source; /* its address, if that is limited */
+	struct imgo__timer timer;    /* its login waits for its slot, or its refusal for its time */
 	int32_t seq;
 	uint16_t ver;
+	uint8_t refused; /* enum imgo_close: it will be told when the timer is due */
+	bool admitted;
+	char peer[64];
 };
 
 /* The first 64 bytes are all that a cast touches. Links are slot + 1, 0 is none. */
@@ -154,6 +162,15 @@ struct imgo__room {
 	char key[];
 };
 
+/* guard.c */
+struct imgo__guard {
+	struct imgo__map sources;
+	struct imgo__list debtors;
+	uint32_t ndebtors;
+	uint64_t failure_us; /* what a failed login costs; 0: nothing */
+	struct imgo_stat *refused, *failures, *held;
+};
+
 struct imgo__list_ends {
 	uint32_t head, tail; /* links */
 };
@@ -185,6 +202,7 @@ struct imgo_hub {
 	uint32_t npages, free_head;
 	uint32_t connections, authenticated, unauthenticated;
 	struct imgo__list_ends waiting; /* connections not logged in */
+	struct imgo__guard guard;
 
 	struct imgo__map users, rooms, accepts;
 	struct imgo__room *everyone;
@@ -256,6 +274,21 @@ static inline bool imgo__conn_alive(const struct imgo__conn *c)
 {
 	return c->state >= IMGO__CONN_HTTP && c->state <= IMGO__CONN_LIVE;
 }
+
+/* ---- guard.c ---- */
+void imgo__guard_init(struct imgo_hub *hub);
+void imgo__guard_fini(struct imgo_hub *hub); /* no connection is left */
+/* A connection that is not logged in comes (IMGO_ELIMIT: its address has too many; IMGO_ENOMEM), and goes or logs in. */
+int imgo__guard_enter(struct imgo_hub *hub, struct imgo__pre *pre, const struct imgo__addr *peer);
+void imgo__guard_leave(struct imgo_hub *hub, struct imgo__pre *pre);
+/* True: its first packet is not to be taken yet; RESUME follows, or it was closed. */
+bool imgo__guard_waits(struct imgo__conn *c);
+static inline bool imgo__guard_waiting(const struct imgo__conn *c)
+{
+	return c->state == IMGO__CONN_OPEN && imgo__timer_active(&c->pre->timer);
+}
+/* Its token is not valid. True: it is closed for that later; false: now. */
+bool imgo__guard_failed(struct imgo__conn *c, enum imgo_close why);
 
 /* ---- input.c ---- */
 void imgo__conn_readable(struct imgo__conn *c);

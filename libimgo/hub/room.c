@@ -268,6 +268,7 @@ void imgo__conn_detach(struct imgo__conn *c)
 	if (!(c->flags & IMGO__CONN_LOGGED_IN)) {
 		imgo__links_remove(hub, &hub->waiting, c);
 		hub->unauthenticated--;
+		imgo__guard_leave(hub, c->pre);
 		free(c->pre);
 		c->pre = NULL;
 		return;
