@@ -289,6 +289,12 @@ static void on_close(
 	session_free(edge, session);
 }
 
+static uint32_t on_online(struct imgo_hub *hub, struct imgo_str room, uint32_t here, void *user)
+{
+	(void)hub;
+	return imgo__edge_online(user, room, here);
+}
+
 static const struct imgo_hub_ops hub_ops = {
 	.size = sizeof(struct imgo_hub_ops),
 	.on_auth = on_auth,
@@ -296,6 +302,7 @@ static const struct imgo_hub_ops hub_ops = {
 	.on_rooms = on_rooms,
 	.on_close = on_close,
 	.on_pong = on_pong,
+	.on_online = on_online,
 };
 
 /* ---- life ---- */

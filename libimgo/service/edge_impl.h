@@ -5,7 +5,7 @@
  *   edge_deliver.c   a session and its log: reads, tells, casts
  *   edge_ack.c       version 1 acknowledgements, and the queue of what is to be written back to logic
  *   edge_lease.c     the lease, announcing again, the comparison
- *   edge_goim.c      what only goim's clients have: keys
+ *   edge_goim.c      what only goim's clients have: keys, and the number of those in a room
  *   edge_rpc.c       tells, casts and kicks that come by RPC
  */
 #ifndef IMGO__SERVICE_EDGE_IMPL_H
@@ -60,7 +60,7 @@ struct imgo__edge_closing {
 struct imgo__edge_stats {
 	struct imgo_stat *sessions, *refused, *delivered, *duplicate, *behind, *early, *no_session, *foreign, *gaps,
 		*reads, *read_failed, *acks, *ack_failed, *casts, *casts_seen, *kicked, *compared, *repaired,
-		*lease_missed, *announced, *malformed, *key_taken;
+		*lease_missed, *announced, *malformed, *key_taken, *totals_failed;
 	struct imgo_histogram *drain, *read, *message, *cast; /* of a login, of a read, from a job's word to the socket */
 	struct imgo__gauge calls, acks_waiting, retries, closings_waiting, lease_age;
 };
@@ -88,7 +88,11 @@ struct imgo_edge {
 	struct imgo_id *cast_seen; /* by partition of the casts' topic */
 	uint32_t ncast_seen;
 
-	struct imgo__map keys; /* struct keyed (edge_goim.c): sessions that have a key */
+	/* edge_goim.c */
+	struct imgo__map keys;   /* struct keyed: sessions that have a key */
+	struct imgo__map totals; /* struct total: rooms whose number was asked for */
+	struct imgo__timer totals_timer;
+	unsigned totals_waiting; /* calls under way */
 
 	/* acknowledgement */
 	struct imgo__list fresh, seen, pinged; /* sessions by mark_ms */
@@ -198,6 +202,8 @@ void imgo__edge_goim_init(struct imgo_edge *edge);
 void imgo__edge_goim_fini(struct imgo_edge *edge);
 /* The session that has this key, or NULL. */
 struct imgo__edge_session *imgo__edge_by_key(struct imgo_edge *edge, struct imgo_str key);
+/* How many are in a room, of all comets as far as that is known, `here` at least. */
+uint32_t imgo__edge_online(struct imgo_edge *edge, struct imgo_str room, uint32_t here);
 /* A session that is logged in now takes its key, if it has one; an older one of the same user that has it is closed. */
 int imgo__edge_key_take(struct imgo_edge *edge, struct imgo__edge_session *session); /* 0, IMGO_ENOMEM */
 void imgo__edge_key_drop(struct imgo_edge *edge, struct imgo__edge_session *session);

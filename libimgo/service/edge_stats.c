@@ -86,6 +86,8 @@ void imgo__edge_stats_init(struct imgo_edge *edge)
 	s->announced = imgo_stats_counter(set, "imgo_edge_announced_total", "sessions announced again");
 	s->key_taken = imgo_stats_counter(
 		set, "imgo_edge_key_taken_total", "logins under a key that another user's session has; it keeps it");
+	s->totals_failed = imgo_stats_counter(
+		set, "imgo_edge_totals_failed_total", "rooms whose number could not be asked for, to be tried again");
 	s->malformed = imgo_stats_counter(set, "imgo_edge_rpc_malformed_total", "RPC requests that could not be read");
 	init_gauges(edge, set);
 	s->drain = imgo_stats_histogram(

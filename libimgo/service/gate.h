@@ -79,6 +79,12 @@ struct imgo__gate_compare {
 	bool behind; /* result: the log has something above `delivered`: read it */
 };
 
+/* How many sessions, of all comets, are in a room. */
+struct imgo__gate_online {
+	struct imgo_str room;
+	uint64_t count; /* result */
+};
+
 /* The comet's lease; with the facts about the bus that a comet needs. */
 struct imgo__gate_renew {
 	struct imgo_registry_renew registry;
@@ -94,6 +100,7 @@ struct imgo__gate_ops {
 	int (*rooms)(void *impl, struct imgo__gate_session *items, size_t n, imgo__gate_cb *cb, void *user);
 	int (*ack)(void *impl, struct imgo__gate_ack *items, size_t n, imgo__gate_cb *cb, void *user);
 	int (*compare)(void *impl, struct imgo__gate_compare *items, size_t n, imgo__gate_cb *cb, void *user);
+	int (*online)(void *impl, struct imgo__gate_online *items, size_t n, imgo__gate_cb *cb, void *user);
 	int (*renew)(void *impl, struct imgo__gate_renew *call, imgo__gate_cb *cb, void *user);
 	bool (*up)(void *impl); /* some logic is reached; NULL: always */
 };

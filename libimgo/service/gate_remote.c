@@ -100,6 +100,17 @@ static int compares_answer(struct imgo__mp *mp, struct imgo__arena *arena, void 
 	return imgo__gate_compares_answer_read(mp, args, n);
 }
 
+static void online_ask(struct imgo__mpw *w, const void *args, size_t n)
+{
+	imgo__gate_online_ask_write(w, args, n);
+}
+
+static int online_answer(struct imgo__mp *mp, struct imgo__arena *arena, void *args, size_t n)
+{
+	(void)arena;
+	return imgo__gate_online_answer_read(mp, args, n);
+}
+
 static const struct method m_connect = {"connect", connect_ask, connect_answer};
 static const struct method m_read = {"read", read_ask, read_answer};
 static const struct method m_renew = {"renew", renew_ask, renew_answer};
@@ -108,6 +119,7 @@ static const struct method m_disconnect = {"disconnect", sessions_ask, sessions_
 static const struct method m_rooms = {"rooms", sessions_ask, sessions_answer};
 static const struct method m_ack = {"ack", acks_ask, acks_answer};
 static const struct method m_compare = {"compare", compares_ask, compares_answer};
+static const struct method m_online = {"online", online_ask, online_answer};
 
 /* ---- one call ---- */
 
@@ -194,6 +206,11 @@ static int remote_compare(void *impl, struct imgo__gate_compare *items, size_t n
 	return submit(impl, &m_compare, items, n, cb, user);
 }
 
+static int remote_online(void *impl, struct imgo__gate_online *items, size_t n, imgo__gate_cb *cb, void *user)
+{
+	return submit(impl, &m_online, items, n, cb, user);
+}
+
 static int remote_renew(void *impl, struct imgo__gate_renew *args, imgo__gate_cb *cb, void *user)
 {
 	return submit(impl, &m_renew, args, 1, cb, user);
@@ -218,6 +235,7 @@ static const struct imgo__gate_ops remote_ops = {
 	.rooms = remote_rooms,
 	.ack = remote_ack,
 	.compare = remote_compare,
+	.online = remote_online,
 	.renew = remote_renew,
 	.up = remote_up,
 };

@@ -31,6 +31,7 @@ struct job {
 		struct imgo__gate_session *sessions;
 		struct imgo__gate_ack *acks;
 		struct imgo__gate_compare *compares;
+		struct imgo__gate_online *online;
 	} u;
 };
 
@@ -242,6 +243,25 @@ static void handle_compare(struct imgo__rpc_request *request, struct imgo__mp *m
 	job_started(server, job, err, started);
 }
 
+static void answer_online(struct imgo__mpw *w, struct job *job)
+{
+	imgo__gate_online_answer_write(w, job->u.online, job->n);
+}
+
+static void handle_online(struct imgo__rpc_request *request, struct imgo__mp *mp, uint32_t nparams, void *user)
+{
+	struct imgo__gate_server *server = user;
+	struct job *job = job_new(server, request, mp, nparams, answer_online);
+	int err, started = 0;
+
+	if (!job)
+		return;
+	err = imgo__gate_online_ask_read(mp, &job->arena, &job->u.online, &job->n);
+	if (err == 0)
+		started = server->gate.ops->online(server->gate.impl, job->u.online, job->n, on_done, job);
+	job_started(server, job, err, started);
+}
+
 static const struct imgo__rpc_method methods[] = {
 	{"connect", handle_connect},
 	{"read", handle_read},
@@ -251,6 +271,7 @@ static const struct imgo__rpc_method methods[] = {
 	{"rooms", handle_rooms},
 	{"ack", handle_ack},
 	{"compare", handle_compare},
+	{"online", handle_online},
 	{NULL, NULL},
 };
 

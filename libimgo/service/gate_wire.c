@@ -371,6 +371,40 @@ int imgo__gate_compares_answer_read(struct imgo__mp *mp, struct imgo__gate_compa
 	return mp->err;
 }
 
+/* ---- online: [room, …] -> [count, …] ---- */
+
+void imgo__gate_online_ask_write(struct imgo__mpw *w, const struct imgo__gate_online *items, size_t n)
+{
+	imgo__mpw_array(w, (uint32_t)n);
+	for (size_t i = 0; i < n; i++)
+		imgo__mpw_str(w, items[i].room);
+}
+
+int imgo__gate_online_ask_read(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__gate_online **items, size_t *n)
+{
+	struct imgo__gate_online *list = items_read(mp, arena, sizeof *list, n);
+
+	*items = list;
+	for (size_t i = 0; i < *n && !mp->err; i++)
+		list[i].room = imgo__mp_str(mp, IMGO_ROOM_MAX);
+	return mp->err;
+}
+
+void imgo__gate_online_answer_write(struct imgo__mpw *w, const struct imgo__gate_online *items, size_t n)
+{
+	imgo__mpw_array(w, (uint32_t)n);
+	for (size_t i = 0; i < n; i++)
+		imgo__mpw_uint(w, items[i].count);
+}
+
+int imgo__gate_online_answer_read(struct imgo__mp *mp, struct imgo__gate_online *items, size_t n)
+{
+	open_results(mp, n);
+	for (size_t i = 0; i < n && !mp->err; i++)
+		items[i].count = imgo__mp_uint(mp);
+	return mp->err;
+}
+
 /* ---- renew: [comet, inc, address, lease_ms, leaving] -> [list_version, epoch, partitions, [[inc], …]] ---- */
 
 void imgo__gate_renew_ask_write(struct imgo__mpw *w, const struct imgo__gate_renew *call)

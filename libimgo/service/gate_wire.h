@@ -38,6 +38,11 @@ int imgo__gate_compares_ask_read(
 void imgo__gate_compares_answer_write(struct imgo__mpw *w, const struct imgo__gate_compare *items, size_t n);
 int imgo__gate_compares_answer_read(struct imgo__mp *mp, struct imgo__gate_compare *items, size_t n);
 
+void imgo__gate_online_ask_write(struct imgo__mpw *w, const struct imgo__gate_online *items, size_t n);
+int imgo__gate_online_ask_read(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__gate_online **items, size_t *n);
+void imgo__gate_online_answer_write(struct imgo__mpw *w, const struct imgo__gate_online *items, size_t n);
+int imgo__gate_online_answer_read(struct imgo__mp *mp, struct imgo__gate_online *items, size_t n);
+
 void imgo__gate_renew_ask_write(struct imgo__mpw *w, const struct imgo__gate_renew *call);
 int imgo__gate_renew_ask_read(struct imgo__mp *mp, struct imgo__gate_renew *call);
 void imgo__gate_renew_answer_write(struct imgo__mpw *w, const struct imgo__gate_renew *call);

@@ -440,6 +440,57 @@ static int local_rooms(void *impl, struct imgo__gate_session *items, size_t n, i
 		self, ok, ok ? imgo_registry_rooms_many(push->registry, self->rooms, n, on_sessions, self) : 0);
 }
 
+/* ---- online ---- */
+
+struct online_op {
+	struct imgo__gate_op base;
+	struct imgo__gate_online *items;
+	size_t n;
+	struct imgo_registry_count count;
+};
+
+static uint64_t count_of(const struct imgo_registry_count *count, struct imgo_str room)
+{
+	for (size_t low = 0, high = count->n; low < high;) {
+		size_t middle = (low + high) / 2;
+		struct imgo_str key = count->rooms[middle].room;
+		size_t len = key.len < room.len ? key.len : room.len;
+		int order = len ? memcmp(key.p, room.p, len) : 0;
+		if (order == 0 && key.len == room.len)
+			return count->rooms[middle].count;
+		if (order < 0 || (order == 0 && key.len < room.len))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return 0;
+}
+
+static void on_counted(int err, void *user)
+{
+	struct online_op *self = user;
+
+	for (size_t i = 0; err == 0 && self->base.op.push && i < self->n; i++)
+		self->items[i].count = count_of(&self->count, self->items[i].room);
+	imgo__gate_op_end(&self->base, err);
+}
+
+static int local_online(void *impl, struct imgo__gate_online *items, size_t n, imgo__gate_cb *cb, void *user)
+{
+	struct imgo_push *push = impl;
+	struct online_op *self = imgo__gate_op_new(push, sizeof *self, cb, user);
+	int err;
+
+	if (!self)
+		return IMGO_ENOMEM;
+	self->items = items;
+	self->n = n;
+	err = imgo_registry_count(push->registry, &self->count, on_counted, self);
+	if (err < 0)
+		imgo__push_op_free(&self->base.op);
+	return err;
+}
+
 /* ---- renew ---- */
 
 struct renew_op {
@@ -495,6 +546,7 @@ static const struct imgo__gate_ops local_ops = {
 	.rooms = local_rooms,
 	.ack = imgo__push_ack,
 	.compare = imgo__push_compare,
+	.online = local_online,
 	.renew = local_renew,
 };
 

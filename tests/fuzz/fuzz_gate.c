@@ -47,6 +47,18 @@ static void sessions(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo
 	CHECK(imgo__gate_sessions_ask_read(mp, arena, &items, &m) == 0 && m == n);
 }
 
+static void online(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__mpw *w)
+{
+	struct imgo__gate_online *items;
+	size_t n, m;
+
+	if (imgo__gate_online_ask_read(mp, arena, &items, &n) < 0)
+		return;
+	imgo__gate_online_ask_write(w, items, n);
+	again(w->buf, mp, w);
+	CHECK(imgo__gate_online_ask_read(mp, arena, &items, &m) == 0 && m == n);
+}
+
 static void logins(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo__mpw *w)
 {
 	struct imgo__gate_connect call = {0};
@@ -97,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	imgo__mpw_init(&w, &out);
 	imgo__mp_init(&mp, data + 1, size - 1);
-	switch (data[0] % 5) {
+	switch (data[0] % 6) {
 	case 0:
 		tells(&mp, &arena, &w);
 		break;
@@ -109,6 +121,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 3:
 		logins(&mp, &arena, &w);
+		break;
+	case 5:
+		online(&mp, &arena, &w);
 		break;
 	default:
 		answers(&mp, &arena);

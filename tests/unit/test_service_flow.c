@@ -291,7 +291,10 @@ static const char *client_next(struct flow *flow, struct client *client)
 	}
 	if (n <= 0)
 		return client->eof ? "eof" : "nothing";
-	snprintf(text, sizeof text, "%d:%.*s", packet.op, (int)packet.body.len, packet.body.p);
+	int head = snprintf(text, sizeof text, "%d:", packet.op);
+	assert_true((size_t)head + packet.body.len < sizeof text);
+	memcpy(text + head, packet.body.p, packet.body.len); /* there may be NULs in it */
+	text[(size_t)head + packet.body.len] = 0;
 	imgo__buf_consume(&client->in, (size_t)n);
 	return text;
 }
@@ -873,6 +876,62 @@ static void goim_keys(void **state)
 	flow_end(&flow);
 }
 
+static uint32_t heartbeat(struct flow *flow, struct client *client)
+{
+	client_send(client, IMGO__OP_HEARTBEAT, "");
+	const char *text = client_next(flow, client);
+	assert_memory_equal(text, "3:", 2);
+	return imgo__get32((const uint8_t *)text + 2);
+}
+
+/* Sessions of another comet, as a router would know them. */
+static void put_elsewhere(struct flow *flow, const char *room, int n)
+{
+	struct imgo_str rooms[1] = {imgo_str(room)};
+
+	for (int i = 0; i < n; i++) {
+		struct imgo_registry_put put = {
+			.session = {.id = {77, {1, 1}, (uint64_t)i + 1}, .rooms = rooms, .nrooms = 1}};
+		struct outcome outcome = {0};
+		char who[32];
+		snprintf(who, sizeof who, "elsewhere%d", i);
+		put.session.user = imgo_str(who);
+		assert_int_equal(imgo_registry_put_many(flow->registry, &put, 1, on_done, &outcome), 0);
+		run_until(flow, outcome.done);
+	}
+}
+
+static void online_of_all_comets(void **state)
+{
+	struct flow_options options = FLOW_OPTIONS;
+	struct flow flow;
+	struct client client, other;
+	uint64_t end;
+
+	(void)state;
+	options.auth_mode = IMGO_AUTH_GOIM_INSECURE;
+	flow_start(&flow, &options);
+	put_elsewhere(&flow, "live://1", 5);
+	assert_string_equal(goim_login(&flow, &client, "{\"mid\":1}"), "8:");
+	assert_int_equal(heartbeat(&flow, &client), 0); /* in no room */
+	client_send(&client, IMGO__OP_ROOM, "live://1");
+	assert_string_equal(client_next(&flow, &client), "13:live://1");
+	assert_int_equal(heartbeat(&flow, &client), 1); /* those here, until more is known */
+	end = now_ms() + 5000;
+	while (heartbeat(&flow, &client) != 6 && now_ms() < end)
+		run_ms(&flow, 50);
+	assert_int_equal(heartbeat(&flow, &client), 6);
+	assert_string_equal(goim_login(&flow, &other, "{\"mid\":2,\"room_id\":\"live://1\"}"), "8:");
+	end = now_ms() + 8000;
+	while (heartbeat(&flow, &client) != 7 && now_ms() < end)
+		run_ms(&flow, 100);
+	assert_int_equal(heartbeat(&flow, &other), 7);
+	assert_int_equal(imgo_stats_get(flow.stats, "imgo_edge_totals_failed_total"), 0);
+	client_close(&flow, &other);
+	client_close(&flow, &client);
+	flow_end(&flow);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -893,6 +952,7 @@ int main(void)
 		cmocka_unit_test(goim_without_a_token),
 		cmocka_unit_test(filter_moves_the_cursor),
 		cmocka_unit_test(goim_keys),
+		cmocka_unit_test(online_of_all_comets),
 		cmocka_unit_test(free_under_way),
 	};
 

@@ -250,6 +250,30 @@ static void tells_casts_kicks(void **state)
 	imgo__arena_free(&arena);
 }
 
+static void online_message(void **state)
+{
+	struct imgo__gate_online items[2] = {{rooms[0], 7}, {rooms[1], 1ull << 40}}, *got = NULL;
+	struct imgo__arena arena = {0};
+	struct imgo__mp mp;
+	size_t n = 0;
+
+	(void)state;
+	imgo__gate_online_ask_write(begin(), items, 2);
+	refuses_truncation(imgo__gate_online_ask_read(&mp, &arena, &got, &n));
+	mp = reader(bytes.len);
+	assert_int_equal(imgo__gate_online_ask_read(&mp, &arena, &got, &n), 0);
+	assert_int_equal(n, 2);
+	assert_true(imgo_str_eq(got[1].room, rooms[1]));
+	imgo__gate_online_answer_write(begin(), items, 2);
+	refuses_truncation(imgo__gate_online_answer_read(&mp, got, 2));
+	mp = reader(bytes.len);
+	assert_int_equal(imgo__gate_online_answer_read(&mp, got, 2), 0);
+	assert_true(got[0].count == 7 && got[1].count == 1ull << 40);
+	mp = reader(bytes.len);
+	assert_int_equal(imgo__gate_online_answer_read(&mp, got, 1), IMGO_EPROTO); /* not as many as were asked about */
+	imgo__arena_free(&arena);
+}
+
 static int fini(void **state)
 {
 	(void)state;
@@ -261,6 +285,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(connect_message),
+		cmocka_unit_test(online_message),
 		cmocka_unit_test(read_message),
 		cmocka_unit_test(sessions_message),
 		cmocka_unit_test(acks_and_compares),
