@@ -481,7 +481,7 @@ class Standalone(System):
         if durable:
             (self.dir / 'store').mkdir()
             argv.append(f'--store.path={self.dir / "store"}')
-        argv += self.flags('log', 'stop', 'comet', 'hub', 'v1', 'api', 'push', 'user', 'store', 'room')
+        argv += self.flags('log', 'stop', 'comet', 'hub', 'v1', 'api', 'auth', 'push', 'user', 'store', 'room')
         self.add('imgo', argv, [comet.tcp, comet.ws, self.api_port, self.store_port], env=True)
 
 
@@ -507,7 +507,7 @@ class Cluster(System):
         self.add('router', [self.program('imgo-router'), f'--router.rpc=127.0.0.1:{router}', *shared], [router], True)
         self.add('logic', [self.program('imgo-logic'), f'--logic.rpc=127.0.0.1:{logic}',
                            f'--logic.http=127.0.0.1:{self.api_port}', f'--logic.store-http=127.0.0.1:{self.store_port}',
-                           *both, *self.flags('logic', 'api', 'push', 'user')],
+                           *both, *self.flags('logic', 'api', 'auth', 'push', 'user')],
                  [logic, self.api_port, self.store_port], True)
         self.add('job', [self.program('imgo-job'), *both, *self.flags('job', 'room')], [], True)
         for n in range(1, comets + 1):
