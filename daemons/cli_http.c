@@ -19,9 +19,9 @@
 
 enum { ANSWER_MAX = 64 << 20, SECONDS = 15, HEAD_MAX = 8192 };
 
-static int dial_one(const struct addrinfo *to)
+static int dial_one(const struct addrinfo *to, int seconds)
 {
-	struct timeval deadline = {SECONDS, 0};
+	struct timeval deadline = {seconds, 0};
 	int fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
@@ -34,15 +34,17 @@ static int dial_one(const struct addrinfo *to)
 	return -1;
 }
 
-static int dial(const char *address)
+static int dial(const struct cli_http *http)
 {
+	const char *address = http->address;
 	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found = NULL;
 	const char *colon = strrchr(address, ':');
 	char host[256] = "";
 	int fd = -1, err;
 
 	if (!colon || (size_t)(colon - address) >= sizeof host) {
-		cli_fail(0, "not host:port: %s", address);
+		if (!http->quiet)
+			cli_fail(0, "not host:port: %s", address);
 		return -1;
 	}
 	memcpy(host, address, (size_t)(colon - address));
@@ -52,12 +54,13 @@ static int dial(const char *address)
 	}
 	err = getaddrinfo(host, colon + 1, &hints, &found);
 	if (err) {
-		cli_fail(0, "%s: %s", address, gai_strerror(err));
+		if (!http->quiet)
+			cli_fail(0, "%s: %s", address, gai_strerror(err));
 		return -1;
 	}
 	for (const struct addrinfo *to = found; to && fd < 0; to = to->ai_next)
-		fd = dial_one(to);
-	if (fd < 0)
+		fd = dial_one(to, http->seconds ? http->seconds : SECONDS);
+	if (fd < 0 && !http->quiet)
 		cli_fail(0, "cannot connect to %s: %s", address, strerror(errno));
 	freeaddrinfo(found);
 	return fd;
@@ -145,20 +148,31 @@ static long long content_length(const char *head)
 	return -1;
 }
 
-static int judge(char *answer, size_t len)
+/* Cuts an answer up: its body and status. NULL: it is none, or it broke off. */
+static char *body_of(char *answer, size_t len, int *status, size_t *got)
 {
 	char *body = answer ? strstr(answer, "\r\n\r\n") : NULL;
-	int status = 0;
 	long long length;
-	size_t got;
 
-	if (!body || sscanf(answer, "HTTP/1.%*[01] %3d", &status) != 1)
-		return cli_fail(CLI_BROKEN, "no answer that is one; whether it was done is unknown");
+	*status = 0;
+	if (!body || sscanf(answer, "HTTP/1.%*[01] %3d", status) != 1)
+		return NULL;
 	*body = 0;
 	body += 4;
-	got = len - (size_t)(body - answer);
+	*got = len - (size_t)(body - answer);
 	length = content_length(answer);
-	if (length >= 0 && (unsigned long long)length != got)
+	return length >= 0 && (unsigned long long)length != *got ? NULL : body;
+}
+
+static int judge(char *answer, size_t len)
+{
+	size_t got;
+	int status;
+	char *body = body_of(answer, len, &status, &got);
+
+	if (!body && status == 0)
+		return cli_fail(CLI_BROKEN, "no answer that is one; whether it was done is unknown");
+	if (!body)
 		return cli_fail(CLI_BROKEN, "the answer broke off; whether it was done is unknown");
 	fwrite(body, 1, got, stdout);
 	if (got > 0 && body[got - 1] != '\n')
@@ -176,7 +190,7 @@ int cli_http_call(const struct cli_http *http, const char *method, const char *t
 
 	if (!make_head(head, http, method, target, len))
 		return cli_fail(CLI_USAGE, "the request is too long, or a key has control characters");
-	fd = dial(http->address);
+	fd = dial(http);
 	if (fd < 0)
 		return CLI_BROKEN;
 	/* What could not be sent may have been refused: the answer says why. */
@@ -187,6 +201,27 @@ int cli_http_call(const struct cli_http *http, const char *method, const char *t
 	free(answer);
 	close(fd);
 	return code;
+}
+
+char *cli_http_get(const struct cli_http *http, const char *target)
+{
+	char head[HEAD_MAX], *answer = NULL, *body = NULL;
+	size_t len = 0, got = 0;
+	int fd = make_head(head, http, "GET", target, 0) ? dial(http) : -1, status = 0;
+
+	if (fd < 0)
+		return NULL;
+	if (send_all(fd, head, strlen(head)))
+		answer = read_all(fd, &len);
+	close(fd);
+	body = body_of(answer, len, &status, &got);
+	if (body && status == 200)
+		memmove(answer, body, got + 1);
+	else
+		body = NULL;
+	if (!body)
+		free(answer);
+	return body ? answer : NULL;
 }
 
 bool cli_http_escape(char *text, size_t cap, const char *value)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* imgo-cli: a client in a terminal. Listens as a user, makes tokens, pushes, looks at waiting messages. */
+/* imgo-cli: a client in a terminal. Listens as a user, makes tokens, pushes, looks at waiting messages, and at daemons. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +33,11 @@ static const char usage[] =
 	"was lost\n"
 	"             --qos0                 only to who is online now\n"
 	"  log      the waiting messages of --user U with --token T, looked at only\n"
+	"  stats    [ADDRESS...] the figures of daemons, at their admin.listen [the default ones that answer]\n"
+	"             --all                  those that are 0, too\n"
+	"  top      [ADDRESS...] the same as a screen: what happens each second\n"
+	"             -n COUNT               so often, as plain text\n"
+	"             --interval SECONDS     [1]\n"
 	"  help, --version\n"
 	"\n"
 	"token, push and log speak to the push API: --http HOST:PORT [127.0.0.1:7172], --api-key KEY; for "
@@ -74,6 +79,8 @@ static bool find(struct cli_args *args, const char *word, const char ***value, b
 		{"--key", &args->key, NULL},
 		{"--http", &args->http, NULL},
 		{"--api-key", &args->api_key, NULL},
+		{"-n", &args->count, NULL},
+		{"--interval", &args->interval, NULL},
 		{"--all", NULL, &args->all},
 		{"--json", NULL, &args->json},
 		{"--qos0", NULL, &args->qos0},
@@ -91,7 +98,7 @@ static bool find(struct cli_args *args, const char *word, const char ***value, b
 }
 
 /* "--" ends the options: a message may begin with two dashes. */
-static int parse(struct cli_args *args, int argc, char **argv)
+static int parse(struct cli_args *args, int argc, char **argv, size_t words_max)
 {
 	bool words = false;
 
@@ -100,10 +107,11 @@ static int parse(struct cli_args *args, int argc, char **argv)
 		bool *flag = NULL;
 		if (!words && strcmp(argv[i], "--") == 0) {
 			words = true;
-		} else if (words || strncmp(argv[i], "--", 2) != 0) {
-			if (args->body)
+		} else if (words || (strncmp(argv[i], "--", 2) != 0 && strcmp(argv[i], "-n") != 0)) {
+			if (args->nwords == words_max)
 				return cli_fail(CLI_USAGE, "one word too many: %s", argv[i]);
-			args->body = argv[i];
+			args->words[args->nwords++] = argv[i];
+			args->body = args->words[0];
 		} else if (!find(args, argv[i], &value, &flag)) {
 			return cli_fail(CLI_USAGE, "no such option: %s (imgo-cli help)", argv[i]);
 		} else if (flag) {
@@ -123,7 +131,9 @@ enum { TARGET_MAX = 6000 };
 
 static struct cli_http http_of(const struct cli_args *args)
 {
-	return (struct cli_http){args->http ? args->http : "127.0.0.1:7172", args->api_key, args->key};
+	return (struct cli_http){.address = args->http ? args->http : "127.0.0.1:7172",
+		.api_key = args->api_key,
+		.idempotency_key = args->key};
 }
 
 /* Appends "name=value", with & between two; a value of NULL: nothing. */
@@ -222,7 +232,9 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		int (*fn)(const struct cli_args *args);
-	} verbs[] = {{"listen", cli_listen}, {"token", verb_token}, {"push", verb_push}, {"log", verb_log}};
+		size_t words_max;
+	} verbs[] = {{"listen", cli_listen, 1}, {"token", verb_token, 1}, {"push", verb_push, 1}, {"log", verb_log, 1},
+		{"stats", cli_stats, CLI_WORDS_MAX}, {"top", cli_top, CLI_WORDS_MAX}};
 	const char *verb = argc > 1 ? argv[1] : "";
 	struct cli_args args = {0};
 
@@ -232,7 +244,7 @@ int main(int argc, char **argv)
 		return printf("imgo-cli %s\n", imgo_version()) < 0 ? CLI_BROKEN : CLI_OK;
 	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
 		if (strcmp(verb, verbs[i].name) == 0)
-			return parse(&args, argc, argv) ? CLI_USAGE : verbs[i].fn(&args);
+			return parse(&args, argc, argv, verbs[i].words_max) ? CLI_USAGE : verbs[i].fn(&args);
 	}
 	fputs(usage, stderr);
 	return cli_fail(CLI_USAGE, *verb ? "no such verb: %s" : "no verb%s", verb);

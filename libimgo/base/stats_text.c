@@ -3,7 +3,7 @@
  * A set as Prometheus's text format, version 0.0.4. The list is in the order of families, so HELP and TYPE come once,
  * before the first value of each.
  *
- * Of a histogram's buckets every fourth is shown: a power of two, and one and a half of it, from 24 us to 67 s. The
+ * Of a histogram's buckets every fourth is shown: a power of two, and one and a half of it, from 8 us to 67 s. The
  * bounds are fixed, so that rates of them can be taken, and each is exactly the end of a bucket.
  */
 #include "base/stats.h"
@@ -16,7 +16,7 @@
 
 #include "base/buf.h"
 
-enum { BOUND_FIRST = 19, BOUND_LAST = 195, BOUND_STEP = 4 };
+enum { BOUND_FIRST = 7, BOUND_LAST = 195, BOUND_STEP = 4 };
 
 static int put_help(struct imgo__buf *out, const char *help)
 {

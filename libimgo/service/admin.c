@@ -276,13 +276,15 @@ static int start(struct imgo_admin *admin, const struct imgo_admin_options *opti
 
 static void enter_stats(struct imgo_admin *admin)
 {
-	char name[128];
+	char name[256];
 
 	admin->ready = imgo_stats_gauge(admin->stats, "imgo_ready", "1 while this process is ready, as /healthz tells");
 	admin->requests =
 		imgo_stats_counter(admin->stats, "imgo_admin_requests_total", "requests to the administrative server");
-	if (imgo_stat_name(name, sizeof name, "imgo_build_info", "version", imgo_version()) == 0)
-		imgo_stat_set(imgo_stats_gauge(admin->stats, name, "always 1; the version is the label"), 1);
+	if (imgo_stat_name(name, sizeof name - 32, "imgo_build_info", "program", admin->program) < 0)
+		return;
+	snprintf(strrchr(name, '}'), 32, ",version=\"%.16s\"}", imgo_version());
+	imgo_stat_set(imgo_stats_gauge(admin->stats, name, "always 1; program and version are labels"), 1);
 }
 
 int imgo_admin_new(struct imgo_admin **out, struct imgo_loop *loop, const struct imgo_admin_options *options,

@@ -596,7 +596,8 @@ static void enter_stats(struct imgo__carrier *carrier)
 	carrier->unknown = imgo_stats_counter(set, "imgo_carrier_unknown_total",
 		"times that a comet was named which the registry had not listed yet");
 	carrier->waiting_bytes.stat = imgo_stats_gauge(set, "imgo_carrier_queue_bytes", "words that wait for a comet");
-	carrier->peers_known.stat = imgo_stats_gauge(set, "imgo_carrier_comets", "comets that are known");
+	carrier->peers_known.stat =
+		imgo_stats_gauge(set, "imgo_carrier_comets", "comets that are known, to each part that talks to them");
 	carrier->calls.stat = imgo_stats_gauge(set, "imgo_carrier_calls", "calls to comets under way");
 	carrier->tell_seconds =
 		imgo_stats_histogram(set, carrier->loop, "imgo_carrier_call_seconds{what=\"tell\"}", seconds);

@@ -198,6 +198,90 @@ class Push(unittest.TestCase):
         self.assertTrue(run('--version')[1].startswith(b'imgo-cli '))
 
 
+class FakeMetrics:
+    """Answers GET /metrics with one text after the other, the last one for ever."""
+
+    def __init__(self, *texts):
+        self.texts = list(texts)
+        self.listener = socket.create_server(('127.0.0.1', 0))
+        self.address = f'127.0.0.1:{self.listener.getsockname()[1]}'
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            with sock:
+                request = b''
+                while b'\r\n\r\n' not in request:
+                    request += sock.recv(65536)
+                text = self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]
+                sock.sendall(ok(text) if request.startswith(b'GET /metrics ') else ok('no', '404 Not Found'))
+
+
+def figures(pushes, buckets, more=''):
+    rows = [('0.001000', buckets[0]), ('0.002000', sum(buckets[:2])), ('+Inf', sum(buckets))]
+    return (f'# HELP imgo_x x\n# TYPE imgo_x gauge\nimgo_build_info{{program="imgo-logic",version="9.8"}} 1\n'
+            f'imgo_ready 1\nimgo_push_accepted_total {pushes}\nimgo_push_failed_total 0\n'
+            f'process_resident_memory_bytes 12345678\nprocess_open_fds 17\n{more}' +
+            ''.join(f'imgo_push_seconds_bucket{{stage="lookup",le="{le}"}} {n}\n' for le, n in rows) +
+            f'imgo_push_seconds_sum{{stage="lookup"}} 1\nimgo_push_seconds_count{{stage="lookup"}} {sum(buckets)}\n')
+
+
+class Seeing(unittest.TestCase):
+    def test_stats(self):
+        daemon = FakeMetrics(figures(10, (10, 80, 10)))
+        code, out, err = run('stats', daemon.address)
+        self.assertEqual((code, err), (0, b''))
+        lines = out.decode().splitlines()
+        self.assertEqual(lines[0], f'imgo-logic 9.8 at {daemon.address}: ready, 12.3 MB resident, 17 descriptors, '
+                                   '0.00 s of processor')
+        self.assertIn('  imgo_push_accepted_total                                   10', lines)
+        # 40 of the 80 between 1 and 2 ms are below the middle one; the upper end of all that is known is 2 ms.
+        self.assertIn('  imgo_push_seconds{stage="lookup"}                          100: p50 1.5 ms, p90 2.0 ms, '
+                      'p99 2.0 ms, p99.9 2.0 ms', lines)
+        self.assertNotIn('imgo_push_failed_total', out.decode())
+        self.assertIn('imgo_push_failed_total', run('stats', '--all', daemon.address)[1].decode())
+
+    def test_top(self):
+        daemon = FakeMetrics(figures(10, (100, 0, 0)), figures(40, (100, 10, 0)), figures(1040, (100, 10, 1)))
+        code, out, err = run('top', '-n', '2', daemon.address)
+        self.assertEqual((code, err), (0, b''))
+        self.assertNotIn(b'\033', out)
+        screens = out.decode().split('\n\n')
+        row = [line.split() for line in out.decode().splitlines() if 'imgo-logic' in line]
+        stage = [line.split() for line in out.decode().splitlines() if 'push: look-up' in line]
+        self.assertEqual((len(row), len(stage)), (2, 2), screens)
+        self.assertTrue(20 < float(row[0][4]) <= 30.5, row)     # 30 more in about a second
+        self.assertTrue(600 < float(row[1][4]) <= 1010, row)
+        # Only what came since: ten between 1 and 2 ms, then one beyond what is known.
+        self.assertEqual(stage[0][3:], ['10', '1.5', 'ms', '2.0', 'ms'])
+        self.assertEqual(stage[1][3:], ['1', '2.0', 'ms', '2.0', 'ms'])
+
+    def test_hostile(self):
+        daemon = FakeMetrics('imgo_evil{a="\033[2J"} 1\n\033]0;x\007 2\nimgo_a 1\nimgo_b{ 2\nimgo_c\n=\n{} 1\nimgo_d nan\n')
+        code, out, _ = run('stats', daemon.address)
+        self.assertEqual(code, 0)
+        self.assertNotIn(b'\033', out)
+        self.assertNotIn(b'\007', out)
+        self.assertIn(b'imgo_a ', out)
+
+    def test_nobody(self):
+        with socket.create_server(('127.0.0.1', 0)) as closed:
+            port = closed.getsockname()[1]
+        code, out, err = run('stats', f'127.0.0.1:{port}')
+        self.assertEqual((code, out), (4, b''))
+        self.assertIn(b'does not answer', err)
+        daemon = FakeMetrics(figures(1, (1, 0, 0)))
+        code, out, _ = run('top', '-n', '1', daemon.address, f'127.0.0.1:{port}')
+        self.assertEqual(code, 0)
+        self.assertIn(b'does not answer', out)
+        for words in (['top', '-n', '0'], ['top', '-n', 'x'], ['top', '--interval', '0', '-n', '1'], ['top', '-n']):
+            self.assertEqual(run(*words)[0], 2, words)
+
+
 if __name__ == '__main__':
     CLI, HUB = sys.argv[1:3]
     del sys.argv[1:3]

@@ -160,7 +160,7 @@ has an administrative address (`admin.listen` in the manual): `/metrics` is Prom
 whether the process is ready, and which of its peers is not (200 or 503, JSON), `/livez` that it is alive.
 `imgo-cli stats` and `imgo-cli top` show the same figures. `docs/grafana.json` is a dashboard, `docs/alerts.yml` rules.
 
-Durations are histograms, with bounds from 24 µs to 67 s. Stages of a login: `imgo_connect_seconds` greeting (accepted →
+Durations are histograms, with bounds from 8 µs to 67 s. Stages of a login: `imgo_connect_seconds` greeting (accepted →
 its login is here), login (→ granted; in logic: token, register), drain (→ what waited is written). Of a push:
 `imgo_http_request_seconds` (HTTP, all calls), `imgo_push_seconds` lookup (where is the user?), produce (→ the bus has it),
 total. In the job: `imgo_job_seconds` bus (the bus's time-stamp → fetched), append (→ in the user's log), ask; then

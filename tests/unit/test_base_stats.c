@@ -335,7 +335,7 @@ static void text_of_a_histogram(void **state)
 		le = strtod(at += 4, NULL);
 		assert_true(le > last);
 	}
-	assert_int_equal(bounds, 45);
+	assert_int_equal(bounds, 48);
 	free(out);
 	imgo_stats_free(stats);
 	assert_int_equal(imgo_stats_new(&stats), 0);
