@@ -7,6 +7,7 @@
 #define IMGO_STORE_H
 
 #include <imgo/backend/store.h>
+#include <imgo/lmdb.h>
 #include <imgo/loop.h>
 
 #ifdef __cplusplus
@@ -22,7 +23,7 @@ IMGO_API int imgo_store_new_memory(struct imgo_store **out, struct imgo_loop *lo
 struct imgo_store_lmdb_options {
 	size_t size;
 	const char *path;   /* a directory, made if it is missing */
-	uint64_t map_bytes; /* address space reserved, the most that it can hold; default 64 GiB */
+	uint64_t map_bytes; /* the most that it can hold; default 64 GiB */
 	bool no_metasync;   /* a power failure may lose the last commits, nothing is corrupted */
 };
 #define IMGO_STORE_LMDB_OPTIONS_INIT \
@@ -34,6 +35,11 @@ struct imgo_store_lmdb_options {
  * Errors: IMGO_EINVAL, IMGO_EIO, IMGO_EVERSION (written by another version), IMGO_ENOMEM. */
 IMGO_API int imgo_store_new_lmdb(struct imgo_store **out, struct imgo_loop *loop,
 	const struct imgo_store_lmdb_options *lmdb, const struct imgo_store_options *options, struct imgo_error *error);
+
+/* The same in an environment that is open: it is shared with the bus that is made in it, which makes their promise one.
+ * Keeps a reference. */
+IMGO_API int imgo_store_new_lmdb_in(struct imgo_store **out, struct imgo_loop *loop, struct imgo_lmdb *lmdb,
+	const struct imgo_store_options *options, struct imgo_error *error);
 
 struct imgo_store_memcached_options {
 	size_t size;

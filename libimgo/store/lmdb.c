@@ -99,7 +99,9 @@ static int submit_write(struct call *call)
 	call->job = (struct imgo__lmdb_job){.owner = call->store,
 		.run = run_write,
 		.done = write_done,
-		.grows = call->op == APPEND || call->op == TOKEN_PUT};
+		.grows = call->op == APPEND      ? IMGO__LMDB_MOVES
+			 : call->op == TOKEN_PUT ? IMGO__LMDB_GROWS
+						 : IMGO__LMDB_SHRINKS};
 	return imgo__lmdb_submit(call->store->s.env, &call->job);
 }
 
@@ -238,7 +240,7 @@ static void destroy(void *impl)
 	imgo__timer_stop(store->s.loop, &store->sweep_timer);
 	imgo__pool_free(store->readers); /* first: a read may go on to the writer */
 	imgo__lmdb_quit(store->s.env, store);
-	imgo__lmdb_env_unref(store->s.env);
+	imgo_lmdb_unref(store->s.env);
 	free(store);
 }
 
@@ -259,7 +261,7 @@ static int open_dbs(struct store *store)
 static const struct imgo_store_ops ops = {
 	sizeof ops, destroy, append_many, read_many, ack_many, peek_many, step_marker, token_put, token_get, forget};
 
-int imgo__store_new_lmdb_in(struct imgo_store **out, struct imgo_loop *loop, struct imgo__lmdb_env *env,
+int imgo_store_new_lmdb_in(struct imgo_store **out, struct imgo_loop *loop, struct imgo_lmdb *env,
 	const struct imgo_store_options *options, struct imgo_error *error)
 {
 	struct imgo_store_options taken;
@@ -273,7 +275,7 @@ int imgo__store_new_lmdb_in(struct imgo_store **out, struct imgo_loop *loop, str
 	store->s.loop = loop;
 	store->s.options = taken;
 	store->s.env = env;
-	imgo__lmdb_env_ref(env);
+	imgo_lmdb_ref(env);
 	imgo__store_stats_init(&store->s.stats, imgo_loop_stats(loop));
 	imgo__timer_init(&store->sweep_timer, sweep);
 	struct imgo__pool_options pool = {.threads = READERS,
@@ -300,13 +302,16 @@ int imgo_store_new_lmdb(struct imgo_store **out, struct imgo_loop *loop, const s
 	*out = NULL;
 	if (!lmdb || lmdb->size < sizeof *lmdb)
 		return imgo__fail(error, IMGO_EINVAL, "LMDB options: size is not set");
-	struct imgo__lmdb_options env_options = {
-		lmdb->path, lmdb->map_bytes ? lmdb->map_bytes : 64ull << 30, lmdb->no_metasync};
-	struct imgo__lmdb_env *env;
-	int err = imgo__lmdb_env_open(&env, loop, &env_options, error);
+	struct imgo_lmdb_options env_options = IMGO_LMDB_OPTIONS_INIT;
+	env_options.path = lmdb->path;
+	env_options.no_metasync = lmdb->no_metasync;
+	if (lmdb->map_bytes)
+		env_options.map_max_bytes = lmdb->map_bytes;
+	struct imgo_lmdb *env;
+	int err = imgo_lmdb_open(&env, loop, &env_options, error);
 	if (err)
 		return err;
-	err = imgo__store_new_lmdb_in(out, loop, env, options, error);
-	imgo__lmdb_env_unref(env);
+	err = imgo_store_new_lmdb_in(out, loop, env, options, error);
+	imgo_lmdb_unref(env);
 	return err;
 }

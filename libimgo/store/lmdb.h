@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The LMDB store from inside: so that a bus can share its environment, and between its own files. */
+/* The LMDB store from inside: between lmdb.c, lmdb_log.c, lmdb_part.c and lmdb_token.c. */
 #ifndef IMGO__STORE_LMDB_H
 #define IMGO__STORE_LMDB_H
 
-#include "store/lmdb_env.h"
+#include "lmdb/env.h"
 #include "store/record.h"
-
-/* In an environment that is open already; keeps a reference of its own. */
-int imgo__store_new_lmdb_in(struct imgo_store **out, struct imgo_loop *loop, struct imgo__lmdb_env *env,
-	const struct imgo_store_options *options, struct imgo_error *error);
 
 /* ---- between lmdb.c, lmdb_log.c and lmdb_token.c ---- */
 
@@ -17,7 +13,7 @@ struct imgo__lmdb_store {
 	struct imgo_loop *loop;
 	struct imgo_store_options options;
 	struct imgo__store_stats stats;
-	struct imgo__lmdb_env *env;
+	struct imgo_lmdb *env;
 	unsigned users, bodies, refs, expiry, markers, tokens, lists; /* databases */
 };
 

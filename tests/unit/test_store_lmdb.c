@@ -180,21 +180,21 @@ static int count_one(struct imgo_str key, struct imgo_str value, void *user)
 /* Entries of a database, of a store that is closed. */
 static size_t entries(struct fixture *f, const char *name)
 {
-	struct imgo__lmdb_options o = {f->lmdb.path, f->lmdb.map_bytes, false};
-	struct imgo__lmdb_env *env;
+	struct imgo_lmdb_options o = {sizeof o, f->lmdb.path, f->lmdb.map_bytes, false};
+	struct imgo_lmdb *env;
 	struct imgo__lmdb_txn *txn;
 	size_t n = 0;
 	unsigned db;
 	close_store(f);
 	assert_int_equal(imgo_loop_new(&f->loop, NULL, NULL), 0);
-	assert_int_equal(imgo__lmdb_env_open(&env, f->loop, &o, NULL), 0);
+	assert_int_equal(imgo_lmdb_open(&env, f->loop, &o, NULL), 0);
 	assert_int_equal(imgo__lmdb_db(env, name, &db), 0);
 	struct imgo__lmdb_reader *reader = imgo__lmdb_reader_new(env);
 	assert_int_equal(imgo__lmdb_read_begin(reader, &txn), 0);
 	assert_int_equal(imgo__lmdb_walk(txn, db, imgo_strn(NULL, 0), count_one, &n), 0);
 	imgo__lmdb_read_end(reader);
 	imgo__lmdb_reader_free(reader);
-	imgo__lmdb_env_unref(env);
+	imgo_lmdb_unref(env);
 	open_store(f);
 	return n;
 }
@@ -226,18 +226,18 @@ static void overwritten(struct imgo__lmdb_job *job, int err)
 /* Puts rubbish in the place of a database's first value. */
 static void damage(struct fixture *f, const char *name)
 {
-	struct imgo__lmdb_options options = {f->lmdb.path, f->lmdb.map_bytes, false};
-	struct imgo__lmdb_env *env;
+	struct imgo_lmdb_options options = {sizeof options, f->lmdb.path, f->lmdb.map_bytes, false};
+	struct imgo_lmdb *env;
 	close_store(f);
 	assert_int_equal(imgo_loop_new(&f->loop, NULL, NULL), 0);
-	assert_int_equal(imgo__lmdb_env_open(&env, f->loop, &options, NULL), 0);
+	assert_int_equal(imgo_lmdb_open(&env, f->loop, &options, NULL), 0);
 	struct overwrite o = {.job = {.owner = f, .run = run_overwrite, .done = overwritten},
 		.w = {.loop = f->loop},
 		.value = imgo_str("rubbish")};
 	assert_int_equal(imgo__lmdb_db(env, name, &o.db), 0);
 	assert_int_equal(wait_for(&o.w, imgo__lmdb_submit(env, &o.job)), 0);
 	imgo__lmdb_quit(env, f);
-	imgo__lmdb_env_unref(env);
+	imgo_lmdb_unref(env);
 }
 
 /* ---- tests ---- */
@@ -512,15 +512,15 @@ static void nothing_is_left(void **state)
 static void shared_environment(void **state)
 {
 	struct fixture *f = *state;
-	struct imgo__lmdb_options o = {f->lmdb.path, f->lmdb.map_bytes, false};
-	struct imgo__lmdb_env *env;
+	struct imgo_lmdb_options o = {sizeof o, f->lmdb.path, f->lmdb.map_bytes, false};
+	struct imgo_lmdb *env;
 	struct imgo_store *a, *b;
 	assert_int_equal(imgo_loop_new(&f->loop, NULL, NULL), 0);
-	assert_int_equal(imgo__lmdb_env_open(&env, f->loop, &o, NULL), 0);
-	assert_true(imgo__lmdb_env_created_s(env) > 1600000000);
-	assert_int_equal(imgo__store_new_lmdb_in(&a, f->loop, env, NULL, NULL), 0);
-	assert_int_equal(imgo__store_new_lmdb_in(&b, f->loop, env, NULL, NULL), 0);
-	imgo__lmdb_env_unref(env);
+	assert_int_equal(imgo_lmdb_open(&env, f->loop, &o, NULL), 0);
+	assert_true(imgo__lmdb_created_s(env) > 1600000000);
+	assert_int_equal(imgo_store_new_lmdb_in(&a, f->loop, env, NULL, NULL), 0);
+	assert_int_equal(imgo_store_new_lmdb_in(&b, f->loop, env, NULL, NULL), 0);
+	imgo_lmdb_unref(env);
 	struct wait w[20];
 	struct imgo_store_marker m[20];
 	for (int i = 0; i < 20; i++) {

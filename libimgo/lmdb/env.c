@@ -7,20 +7,32 @@
  * and blocks on the disk (the file is allocated ahead of its last page). While the reserve is not there,
  * growing jobs are refused. Counting the freelist costs a walk, so it is done only when the rest of the map,
  * or of the disk, is not enough by itself.
+ *
+ * The map begins small and is doubled when less than a quarter of it is left, up to its maximum. LMDB allows that only
+ * while no transaction of this process is open: the writer's is not yet, and readers are kept out by map_lock.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "store/lmdb_private.h"
+#include "lmdb/private.h"
 
-enum { FORMAT = 1, DBS_MAX = 32, RESERVE_BYTES = 2 << 20, DISK_MIN_BYTES = 1 << 20 };
+enum {
+	FORMAT = 1,
+	DBS_MAX = 32,
+	RESERVE_BYTES = 2 << 20,
+	DISK_MIN_BYTES = 1 << 20,
+	MAP_START_BYTES = 16 << 20,
+	GROW_WAIT_MS = 100,
+};
 
 static const char META_KEY[] = "imgo";
 
@@ -54,14 +66,14 @@ int imgo__lmdb_err(int rc)
 
 /* ---- space ---- */
 
-bool imgo__lmdb_disk_full(const struct imgo__lmdb_env *env)
+bool imgo__lmdb_disk_full(const struct imgo_lmdb *env)
 {
 	struct statvfs vfs;
 	return statvfs(env->path, &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < DISK_MIN_BYTES;
 }
 
 /* Pages of older transactions that may be used again. LMDB shows its freelist to readers only. */
-static size_t free_pages(const struct imgo__lmdb_env *env)
+static size_t free_pages(const struct imgo_lmdb *env)
 {
 	MDB_txn *txn;
 	MDB_cursor *cursor;
@@ -81,7 +93,7 @@ static size_t free_pages(const struct imgo__lmdb_env *env)
 }
 
 /* Allocates blocks of the data file up to there. False: the disk has none. */
-static bool allocate(struct imgo__lmdb_env *env, uint64_t to_bytes)
+static bool allocate(struct imgo_lmdb *env, uint64_t to_bytes)
 {
 	mdb_filehandle_t fd;
 	mdb_env_get_fd(env->env, &fd);
@@ -97,38 +109,70 @@ static bool allocate(struct imgo__lmdb_env *env, uint64_t to_bytes)
 	return true;
 }
 
-/* Pages behind the last one that there is a block for; some more are allocated when they run short. */
-static size_t spare_on_disk(struct imgo__lmdb_env *env, size_t used)
+/* Pages behind the last one that there is a block for. When they run short a reserve more than is needed is allocated, or
+ * as many as there are. */
+static size_t spare_on_disk(struct imgo_lmdb *env, size_t used)
 {
-	size_t pages = used + env->reserve_pages;
-	if (env->allocated_bytes / env->page_bytes < pages &&
-		!allocate(env, (uint64_t)(pages + env->reserve_pages) * env->page_bytes))
-		allocate(env, (uint64_t)pages * env->page_bytes);
+	size_t n = env->allocated_bytes / env->page_bytes < used + 2 * env->reserve_pages ? 3 : 0;
+	while (n && !allocate(env, (uint64_t)(used + n * env->reserve_pages) * env->page_bytes))
+		n--;
 	uint64_t allocated = env->allocated_bytes / env->page_bytes;
 	return allocated > used ? allocated - used : 0;
 }
 
-void imgo__lmdb_check_space(struct imgo__lmdb_env *env)
+/* Waits a little for readers, and not for ever: one that itself waits for the writer would otherwise be a deadlock. */
+bool imgo__lmdb_grow(struct imgo_lmdb *env)
+{
+	struct timespec until;
+	size_t pages = env->map_pages * 2 < env->map_max_pages ? env->map_pages * 2 : env->map_max_pages;
+	if (env->map_pages >= env->map_max_pages)
+		return false;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += GROW_WAIT_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	if (pthread_rwlock_timedwrlock(&env->map_lock, &until))
+		return false;
+	int rc = imgo__failpoint("lmdb.grow") ? ENOMEM : mdb_env_set_mapsize(env->env, pages * env->page_bytes);
+	if (!rc)
+		env->map_pages = pages;
+	pthread_rwlock_unlock(&env->map_lock);
+	imgo_log_event(imgo_loop_log(env->loop), rc ? IMGO_LOG_WARN : IMGO_LOG_INFO, "lmdb",
+		rc ? "map-stays" : "map-grown", "bytes=%zu", env->map_pages * env->page_bytes);
+	return rc == 0;
+}
+
+static void say_space(struct imgo_lmdb *env, size_t used)
+{
+	bool full = env->allowed < IMGO__LMDB_GROWS;
+	if (full == env->said_full)
+		return;
+	env->said_full = full;
+	imgo_log_event(imgo_loop_log(env->loop), full ? IMGO_LOG_ERROR : IMGO_LOG_INFO, "lmdb",
+		full ? "full" : "has-space", "used_pages=%zu map_pages=%zu", used, env->map_pages);
+}
+
+void imgo__lmdb_check_space(struct imgo_lmdb *env)
 {
 	MDB_envinfo info;
+	size_t reserve = env->reserve_pages;
 	mdb_env_info(env->env, &info);
 	size_t used = info.me_last_pgno + 1;
+	if (env->map_pages < env->map_max_pages && env->map_pages - env->map_pages / 4 < used)
+		imgo__lmdb_grow(env);
 	size_t in_map = env->map_pages > used ? env->map_pages - used : 0;
 	size_t on_disk = spare_on_disk(env, used);
 	size_t spare = in_map < on_disk ? in_map : on_disk;
-	env->short_of_space = spare < env->reserve_pages && spare + free_pages(env) < env->reserve_pages;
-	if (env->short_of_space != env->said_full) {
-		env->said_full = env->short_of_space;
-		imgo_log_event(imgo_loop_log(env->loop), env->said_full ? IMGO_LOG_ERROR : IMGO_LOG_INFO, "store",
-			env->said_full ? "lmdb-full" : "lmdb-has-space", "used_pages=%zu map_pages=%zu", used,
-			env->map_pages);
-	}
+	if (spare < 2 * reserve)
+		spare += free_pages(env);
+	env->allowed = spare < reserve ? IMGO__LMDB_SHRINKS : spare < 2 * reserve ? IMGO__LMDB_MOVES : IMGO__LMDB_GROWS;
+	say_space(env, used);
 }
 
 /* ---- format ---- */
 
 /* "version created_s crc": 4 + 8 + 4 bytes. */
-static int check_format(struct imgo__lmdb_env *env, const MDB_val *value, struct imgo_error *error)
+static int check_format(struct imgo_lmdb *env, const MDB_val *value, struct imgo_error *error)
 {
 	const uint8_t *p = value->mv_data;
 	if (value->mv_size != 16 || imgo__crc32c(0, p, 12) != imgo__get32(p + 12))
@@ -140,7 +184,7 @@ static int check_format(struct imgo__lmdb_env *env, const MDB_val *value, struct
 	return 0;
 }
 
-static int write_format(struct imgo__lmdb_env *env, MDB_txn *txn, MDB_dbi dbi)
+static int write_format(struct imgo_lmdb *env, MDB_txn *txn, MDB_dbi dbi)
 {
 	uint8_t record[16];
 	MDB_val key = {sizeof META_KEY - 1, (void *)META_KEY}, value = {sizeof record, record};
@@ -151,7 +195,7 @@ static int write_format(struct imgo__lmdb_env *env, MDB_txn *txn, MDB_dbi dbi)
 	return mdb_put(txn, dbi, &key, &value, 0);
 }
 
-static int init_format(struct imgo__lmdb_env *env, struct imgo_error *error)
+static int init_format(struct imgo_lmdb *env, struct imgo_error *error)
 {
 	MDB_txn *txn;
 	MDB_dbi dbi;
@@ -183,16 +227,17 @@ static int init_format(struct imgo__lmdb_env *env, struct imgo_error *error)
 
 /* ---- life ---- */
 
-static int open_mdb(struct imgo__lmdb_env *env, const struct imgo__lmdb_options *options, struct imgo_error *error)
+static int open_mdb(struct imgo_lmdb *env, const struct imgo_lmdb_options *options, struct imgo_error *error)
 {
 	if (mkdir(env->path, 0700) && errno != EEXIST)
 		return imgo__fail(error, IMGO_EIO, "%s: %s", env->path, strerror(errno));
+	uint64_t start = options->map_max_bytes < MAP_START_BYTES ? options->map_max_bytes : MAP_START_BYTES;
 	/* Never WRITEMAP: a full disk would be a SIGBUS. NOTLS: a reader's transaction is its owner's, not a
 	 * thread's. */
 	unsigned flags = MDB_NOTLS | (options->no_metasync ? MDB_NOMETASYNC : 0);
 	int rc = mdb_env_create(&env->env);
 	if (!rc)
-		rc = mdb_env_set_mapsize(env->env, options->map_bytes);
+		rc = mdb_env_set_mapsize(env->env, start);
 	if (!rc)
 		rc = mdb_env_set_maxdbs(env->env, DBS_MAX);
 	if (!rc)
@@ -206,39 +251,42 @@ static int open_mdb(struct imgo__lmdb_env *env, const struct imgo__lmdb_options 
 	mdb_env_info(env->env, &info);
 	mdb_env_stat(env->env, &stat);
 	env->page_bytes = stat.ms_psize;
-	env->map_pages = info.me_mapsize / stat.ms_psize;
+	env->map_pages = info.me_mapsize / stat.ms_psize; /* what it was when it was written, when that is more */
+	env->map_max_pages = options->map_max_bytes / stat.ms_psize;
 	env->reserve_pages = RESERVE_BYTES / stat.ms_psize;
-	if (env->reserve_pages > env->map_pages / 8)
-		env->reserve_pages = env->map_pages / 8;
+	if (env->reserve_pages > env->map_max_pages / 16)
+		env->reserve_pages = env->map_max_pages / 16;
 	return init_format(env, error);
 }
 
-static void close_env(struct imgo__lmdb_env *env)
+static void close_env(struct imgo_lmdb *env)
 {
 	imgo__lmdb_writer_stop(env);
 	if (env->env)
 		mdb_env_close(env->env);
 	pthread_mutex_destroy(&env->lock);
 	pthread_cond_destroy(&env->idle);
+	pthread_rwlock_destroy(&env->map_lock);
 	free(env->path);
 	free(env);
 }
 
-int imgo__lmdb_env_open(struct imgo__lmdb_env **out, struct imgo_loop *loop, const struct imgo__lmdb_options *options,
+int imgo_lmdb_open(struct imgo_lmdb **out, struct imgo_loop *loop, const struct imgo_lmdb_options *options,
 	struct imgo_error *error)
 {
 	*out = NULL;
-	if (!options->path || !options->path[0])
-		return imgo__fail(error, IMGO_EINVAL, "LMDB: no path");
-	if (options->map_bytes < 1 << 18 || options->map_bytes > SIZE_MAX / 2)
-		return imgo__fail(error, IMGO_EINVAL, "LMDB: map_bytes is out of range");
-	struct imgo__lmdb_env *env = imgo__zalloc(sizeof *env);
+	if (!options || options->size < sizeof *options || !options->path || !options->path[0])
+		return imgo__fail(error, IMGO_EINVAL, "LMDB: no path, or options of another version");
+	if (options->map_max_bytes < 1 << 18 || options->map_max_bytes > SIZE_MAX / 2)
+		return imgo__fail(error, IMGO_EINVAL, "LMDB: map_max_bytes is out of range");
+	struct imgo_lmdb *env = imgo__zalloc(sizeof *env);
 	if (!env)
 		return imgo__fail(error, IMGO_ENOMEM, "out of memory");
 	env->loop = loop;
 	env->refs = 1;
 	pthread_mutex_init(&env->lock, NULL);
 	pthread_cond_init(&env->idle, NULL);
+	pthread_rwlock_init(&env->map_lock, NULL);
 	imgo__lmdb_queue_init(&env->queue);
 	env->path = imgo__strdup(options->path);
 	int err = env->path ? open_mdb(env, options, error) : imgo__fail(error, IMGO_ENOMEM, "out of memory");
@@ -252,32 +300,41 @@ int imgo__lmdb_env_open(struct imgo__lmdb_env **out, struct imgo_loop *loop, con
 	return 0;
 }
 
-void imgo__lmdb_env_ref(struct imgo__lmdb_env *env)
+void imgo_lmdb_ref(struct imgo_lmdb *env)
 {
 	env->refs++;
 }
 
-void imgo__lmdb_env_unref(struct imgo__lmdb_env *env)
+void imgo_lmdb_unref(struct imgo_lmdb *env)
 {
 	if (env && --env->refs == 0)
 		close_env(env);
 }
 
-uint64_t imgo__lmdb_env_created_s(const struct imgo__lmdb_env *env)
+uint64_t imgo__lmdb_created_s(const struct imgo_lmdb *env)
 {
 	return env->created_s;
 }
 
-int imgo__lmdb_db(struct imgo__lmdb_env *env, const char *name, unsigned *out)
+bool imgo__lmdb_failed(const struct imgo_lmdb *env)
+{
+	return atomic_load(&env->failed);
+}
+
+const char *imgo__lmdb_path(const struct imgo_lmdb *env)
+{
+	return env->path;
+}
+
+int imgo__lmdb_db(struct imgo_lmdb *env, const char *name, unsigned *out)
 {
 	MDB_txn *txn;
+	imgo__lmdb_enter(env);
 	int rc = mdb_txn_begin(env->env, NULL, 0, &txn);
-	if (rc)
-		return imgo__lmdb_err(rc);
-	rc = mdb_dbi_open(txn, name, MDB_CREATE, out);
-	if (rc)
+	if (!rc && (rc = mdb_dbi_open(txn, name, MDB_CREATE, out)))
 		mdb_txn_abort(txn);
-	else
+	else if (!rc)
 		rc = mdb_txn_commit(txn);
+	imgo__lmdb_leave(env);
 	return imgo__lmdb_err(rc);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What may be done inside a transaction, and readers' transactions. */
 #include "base/mem.h"
-#include "store/lmdb_private.h"
+#include "lmdb/private.h"
 
 struct imgo__lmdb_reader {
 	struct imgo__lmdb_txn txn; /* .txn: NULL before the first use, then begun or reset */
@@ -92,6 +92,24 @@ int imgo__lmdb_last(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str *ke
 	return err;
 }
 
+int imgo__lmdb_before(
+	struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str before, struct imgo_str *key, struct imgo_str *value)
+{
+	MDB_cursor *cursor;
+	MDB_val k = val(before), v;
+	int rc = mdb_cursor_open(txn->txn, db, &cursor);
+	if (rc)
+		return imgo__lmdb_err(rc);
+	rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+	rc = mdb_cursor_get(cursor, &k, &v, rc == MDB_NOTFOUND ? MDB_LAST : MDB_PREV);
+	mdb_cursor_close(cursor);
+	if (!rc) {
+		*key = str(&k);
+		*value = str(&v);
+	}
+	return imgo__lmdb_err(rc);
+}
+
 int imgo__lmdb_walk(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str from,
 	int (*fn)(struct imgo_str key, struct imgo_str value, void *user), void *user)
 {
@@ -109,7 +127,7 @@ int imgo__lmdb_walk(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str fro
 
 /* ---- readers ---- */
 
-struct imgo__lmdb_reader *imgo__lmdb_reader_new(struct imgo__lmdb_env *env)
+struct imgo__lmdb_reader *imgo__lmdb_reader_new(struct imgo_lmdb *env)
 {
 	struct imgo__lmdb_reader *reader = imgo__zalloc(sizeof *reader);
 	if (reader)
@@ -127,7 +145,10 @@ void imgo__lmdb_reader_free(struct imgo__lmdb_reader *reader)
 int imgo__lmdb_read_begin(struct imgo__lmdb_reader *reader, struct imgo__lmdb_txn **out)
 {
 	struct imgo__lmdb_txn *txn = &reader->txn;
+	pthread_rwlock_rdlock(&txn->env->map_lock);
 	int rc = txn->txn ? mdb_txn_renew(txn->txn) : mdb_txn_begin(txn->env->env, NULL, MDB_RDONLY, &txn->txn);
+	if (rc)
+		pthread_rwlock_unlock(&txn->env->map_lock);
 	*out = txn;
 	return imgo__lmdb_err(rc);
 }
@@ -135,4 +156,5 @@ int imgo__lmdb_read_begin(struct imgo__lmdb_reader *reader, struct imgo__lmdb_tx
 void imgo__lmdb_read_end(struct imgo__lmdb_reader *reader)
 {
 	mdb_txn_reset(reader->txn.txn);
+	pthread_rwlock_unlock(&reader->txn.env->map_lock);
 }

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Between lmdb_env.c, lmdb_writer.c and lmdb_txn.c only. */
-#ifndef IMGO__STORE_LMDB_PRIVATE_H
-#define IMGO__STORE_LMDB_PRIVATE_H
+/* Between env.c, writer.c and txn.c only. */
+#ifndef IMGO__LMDB_PRIVATE_H
+#define IMGO__LMDB_PRIVATE_H
 
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "store/lmdb_env.h"
+#include "lmdb/env.h"
 
 struct imgo__lmdb_txn {
-	struct imgo__lmdb_env *env;
+	struct imgo_lmdb *env;
 	MDB_txn *txn;
 	uint64_t writes; /* attempted so far: tells whether a failed job left something behind */
 };
@@ -23,18 +23,21 @@ struct imgo__lmdb_queue {
  * then. */
 struct imgo__lmdb_batch {
 	struct imgo__work work;
-	struct imgo__lmdb_env *env;
+	struct imgo_lmdb *env;
 	struct imgo__lmdb_queue jobs; /* filled when it runs */
 	bool busy;                    /* submitted, not done */
 };
 
-struct imgo__lmdb_env {
+struct imgo_lmdb {
 	MDB_env *env;
 	struct imgo_loop *loop;
 	unsigned refs;
 	char *path;
 	uint64_t created_s;
-	size_t page_bytes, map_pages, reserve_pages;
+	size_t page_bytes, map_max_pages, reserve_pages;
+	/* Growing the map unmaps it for a moment: readers hold this while their transaction is open. */
+	pthread_rwlock_t map_lock;
+	size_t map_pages; /* the writer's */
 
 	struct imgo__pool *writer;
 	struct imgo__lmdb_batch batches[2];
@@ -46,17 +49,22 @@ struct imgo__lmdb_env {
 
 	atomic_bool failed; /* a write or sync failed in a way that cannot be trusted any more */
 	/* the writer's */
-	uint64_t allocated_bytes; /* of the data file, on disk */
-	bool short_of_space;
+	uint64_t allocated_bytes;      /* of the data file, on disk */
+	enum imgo__lmdb_grows allowed; /* the most that a job may do now */
 	bool said_full;
 };
 
 int imgo__lmdb_err(int rc); /* an imgo_err */
 void imgo__lmdb_queue_init(struct imgo__lmdb_queue *queue);
-int imgo__lmdb_writer_start(struct imgo__lmdb_env *env);
-void imgo__lmdb_writer_stop(struct imgo__lmdb_env *env);
+/* Whoever writes is alone between these two: the writer's thread, or the loop's for a moment. */
+void imgo__lmdb_enter(struct imgo_lmdb *env);
+void imgo__lmdb_leave(struct imgo_lmdb *env);
+int imgo__lmdb_writer_start(struct imgo_lmdb *env);
+void imgo__lmdb_writer_stop(struct imgo_lmdb *env);
 /* Looks whether the reserve is there. On the writer's thread. */
-void imgo__lmdb_check_space(struct imgo__lmdb_env *env);
-bool imgo__lmdb_disk_full(const struct imgo__lmdb_env *env);
+void imgo__lmdb_check_space(struct imgo_lmdb *env);
+/* Doubles the map. On the writer's thread, no transaction open. False: it is at its maximum, or cannot be grown now. */
+bool imgo__lmdb_grow(struct imgo_lmdb *env);
+bool imgo__lmdb_disk_full(const struct imgo_lmdb *env);
 
 #endif

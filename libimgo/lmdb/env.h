@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An LMDB environment (a directory) with its one writer thread, shared by all who keep something in it. The
- * files lmdb_{env,writer,txn}.c are the only ones that include <lmdb.h>.
+ * An LMDB environment (a directory) with its one writer thread, shared by all who keep something in it: the store and
+ * the embedded bus, which know nothing of one another. This module alone includes <lmdb.h>.
  *
  * Writing: a job is a function that runs inside a write transaction together with other jobs (group commit
  * without a timer: a commit starts when the last one ends and takes all that is queued). Its `done` runs on
@@ -11,37 +11,34 @@
  *
  * Reading: short transactions on any thread that owns a reader; they see what was committed when they began.
  *
- * When the map or the disk is nearly full, jobs that let the data grow are refused with IMGO_EFULL while
- * others go on: a reserve of pages is kept for them.
+ * When the map or the disk is nearly full, jobs that let the data grow are refused with IMGO_EFULL while others go on: a
+ * reserve of pages is kept for them. What is new is refused first (a reserve earlier), so that what was accepted can
+ * still be moved on.
  */
-#ifndef IMGO__STORE_LMDB_ENV_H
-#define IMGO__STORE_LMDB_ENV_H
+#ifndef IMGO__LMDB_ENV_H
+#define IMGO__LMDB_ENV_H
 
-#include <imgo/loop.h>
+#include <imgo/lmdb.h>
 #include <imgo/types.h>
 
 #include "loop/loop.h"
 
-struct imgo__lmdb_env;
 struct imgo__lmdb_txn;
 
-struct imgo__lmdb_options {
-	const char *path;
-	uint64_t map_bytes;
-	bool no_metasync;
-};
-
-/* Opens or makes it. Errors: IMGO_EINVAL, IMGO_EIO, IMGO_EVERSION (another format), IMGO_ENOMEM. */
-int imgo__lmdb_env_open(struct imgo__lmdb_env **out, struct imgo_loop *loop, const struct imgo__lmdb_options *options,
-	struct imgo_error *error);
-void imgo__lmdb_env_ref(struct imgo__lmdb_env *env);
-void imgo__lmdb_env_unref(struct imgo__lmdb_env *env);               /* the last one closes; quit first */
-uint64_t imgo__lmdb_env_created_s(const struct imgo__lmdb_env *env); /* when it was made: the embedded bus's epoch */
+uint64_t imgo__lmdb_created_s(const struct imgo_lmdb *env); /* when it was made, wall clock */
+bool imgo__lmdb_failed(const struct imgo_lmdb *env);        /* for good. Any thread */
+const char *imgo__lmdb_path(const struct imgo_lmdb *env);
 
 /* Opens or makes a database; before anything else is under way, or on the loop's thread. */
-int imgo__lmdb_db(struct imgo__lmdb_env *env, const char *name, unsigned *out);
+int imgo__lmdb_db(struct imgo_lmdb *env, const char *name, unsigned *out);
 
 /* ---- writing ---- */
+
+enum imgo__lmdb_grows {
+	IMGO__LMDB_SHRINKS, /* in the long run: always allowed */
+	IMGO__LMDB_MOVES,   /* grows now, so that something else can go */
+	IMGO__LMDB_GROWS,   /* something new */
+};
 
 struct imgo__lmdb_job {
 	struct imgo__lmdb_job *next;
@@ -50,19 +47,22 @@ struct imgo__lmdb_job {
 	int (*run)(struct imgo__lmdb_job *job, struct imgo__lmdb_txn *txn);
 	/* On the loop's thread, once. err: what run returned, or why it was not committed. */
 	void (*done)(struct imgo__lmdb_job *job, int err);
-	bool grows;
+	enum imgo__lmdb_grows grows;
 	int err; /* the writer's */
 };
 
-int imgo__lmdb_submit(struct imgo__lmdb_env *env, struct imgo__lmdb_job *job); /* IMGO_ELIMIT: too many wait */
+int imgo__lmdb_submit(struct imgo_lmdb *env, struct imgo__lmdb_job *job); /* IMGO_ELIMIT: too many wait */
 /* Ends all of this owner's jobs now: those that did not run yet with IMGO_ECANCELED. Waits for the running
  * commit. */
-void imgo__lmdb_quit(struct imgo__lmdb_env *env, const void *owner);
+void imgo__lmdb_quit(struct imgo_lmdb *env, const void *owner);
+/* Runs this job on the caller's thread, the loop's, after the running commit: the last word of who is leaving. Its
+ * `done` is not called. Blocks. */
+int imgo__lmdb_run_now(struct imgo_lmdb *env, struct imgo__lmdb_job *job);
 
 /* ---- reading ---- */
 
 struct imgo__lmdb_reader;
-struct imgo__lmdb_reader *imgo__lmdb_reader_new(struct imgo__lmdb_env *env); /* for one thread; NULL: no memory */
+struct imgo__lmdb_reader *imgo__lmdb_reader_new(struct imgo_lmdb *env); /* for one thread; NULL: no memory */
 void imgo__lmdb_reader_free(struct imgo__lmdb_reader *reader);
 int imgo__lmdb_read_begin(struct imgo__lmdb_reader *reader, struct imgo__lmdb_txn **out);
 void imgo__lmdb_read_end(struct imgo__lmdb_reader *reader);
@@ -83,6 +83,9 @@ int imgo__lmdb_seek(
  * the end. */
 int imgo__lmdb_walk(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str from,
 	int (*fn)(struct imgo_str key, struct imgo_str value, void *user), void *user);
+/* The last entry whose key is < before. IMGO_ENOTFOUND: there is none. */
+int imgo__lmdb_before(
+	struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str before, struct imgo_str *key, struct imgo_str *value);
 /* The last entry. IMGO_ENOTFOUND: empty. */
 int imgo__lmdb_last(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str *key, struct imgo_str *value);
 

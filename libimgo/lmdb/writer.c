@@ -18,7 +18,7 @@
 #include <errno.h>
 
 #include "base/failpoint.h"
-#include "store/lmdb_private.h"
+#include "lmdb/private.h"
 
 enum { JOBS_MAX = 16384, BATCH_MAX = 4096 };
 
@@ -45,14 +45,14 @@ static struct imgo__lmdb_job *pop(struct imgo__lmdb_queue *queue)
 
 /* ---- on the writer thread ---- */
 
-static void fail_env(struct imgo__lmdb_env *env, const char *what, int rc)
+static void fail_env(struct imgo_lmdb *env, const char *what, int rc)
 {
 	if (!atomic_exchange(&env->failed, true))
-		imgo_log_event(imgo_loop_log(env->loop), IMGO_LOG_ERROR, "store", "lmdb-failed",
+		imgo_log_event(imgo_loop_log(env->loop), IMGO_LOG_ERROR, "lmdb", "failed",
 			"path=\"%s\" what=%s error=\"%s\"", env->path, what, mdb_strerror(rc));
 }
 
-static int commit(struct imgo__lmdb_env *env, MDB_txn *txn)
+static int commit(struct imgo_lmdb *env, MDB_txn *txn)
 {
 	int rc = imgo__failpoint("lmdb.commit") ? EIO : 0;
 	if (rc)
@@ -67,41 +67,48 @@ static int commit(struct imgo__lmdb_env *env, MDB_txn *txn)
 	return err;
 }
 
-static int begin(struct imgo__lmdb_env *env, struct imgo__lmdb_txn *txn)
+static int begin(struct imgo_lmdb *env, struct imgo__lmdb_txn *txn)
 {
 	if (atomic_load(&env->failed))
 		return IMGO_EIO;
 	*txn = (struct imgo__lmdb_txn){.env = env};
+	imgo__lmdb_check_space(env);
 	int rc = mdb_txn_begin(env->env, NULL, 0, &txn->txn);
 	if (rc == MDB_PANIC)
 		fail_env(env, "begin", rc);
-	if (!rc)
-		imgo__lmdb_check_space(env);
 	return imgo__lmdb_err(rc);
 }
 
 /* True: the job ended, well or not, and left nothing half done. */
-static bool run_job(struct imgo__lmdb_env *env, struct imgo__lmdb_txn *txn, struct imgo__lmdb_job *job)
+static bool run_job(struct imgo_lmdb *env, struct imgo__lmdb_txn *txn, struct imgo__lmdb_job *job)
 {
 	uint64_t writes = txn->writes;
-	job->err = job->grows && env->short_of_space ? IMGO_EFULL : job->run(job, txn);
+	job->err = job->grows > env->allowed ? IMGO_EFULL : job->run(job, txn);
 	return job->err == 0 || txn->writes == writes;
 }
 
-static void run_alone(struct imgo__lmdb_env *env, struct imgo__lmdb_job *job)
+static int try_alone(struct imgo_lmdb *env, struct imgo__lmdb_job *job)
 {
 	struct imgo__lmdb_txn txn;
-	job->err = begin(env, &txn);
-	if (job->err)
-		return;
-	if (!run_job(env, &txn, job) || job->err || !txn.writes)
+	int err = begin(env, &txn);
+	if (err)
+		return err;
+	if (!run_job(env, &txn, job) || job->err || !txn.writes) {
 		mdb_txn_abort(txn.txn);
-	else
-		job->err = commit(env, txn.txn);
+		return job->err;
+	}
+	return commit(env, txn.txn);
+}
+
+static void run_alone(struct imgo_lmdb *env, struct imgo__lmdb_job *job)
+{
+	do
+		job->err = try_alone(env, job);
+	while (job->err == IMGO_EFULL && job->grows <= env->allowed && imgo__lmdb_grow(env));
 }
 
 /* 0, or an error that may be one job's alone. */
-static int run_together(struct imgo__lmdb_env *env, struct imgo__lmdb_job *jobs)
+static int run_together(struct imgo_lmdb *env, struct imgo__lmdb_job *jobs)
 {
 	struct imgo__lmdb_txn txn;
 	int err = begin(env, &txn);
@@ -119,12 +126,29 @@ static int run_together(struct imgo__lmdb_env *env, struct imgo__lmdb_job *jobs)
 	return 0;
 }
 
-static void take(struct imgo__lmdb_env *env, struct imgo__lmdb_queue *out)
+void imgo__lmdb_enter(struct imgo_lmdb *env)
 {
+	pthread_mutex_lock(&env->lock);
+	while (env->running)
+		pthread_cond_wait(&env->idle, &env->lock);
+	env->running = true;
+	pthread_mutex_unlock(&env->lock);
+}
+
+void imgo__lmdb_leave(struct imgo_lmdb *env)
+{
+	pthread_mutex_lock(&env->lock);
+	env->running = false;
+	pthread_cond_broadcast(&env->idle);
+	pthread_mutex_unlock(&env->lock);
+}
+
+static void take(struct imgo_lmdb *env, struct imgo__lmdb_queue *out)
+{
+	imgo__lmdb_enter(env);
 	pthread_mutex_lock(&env->lock);
 	for (unsigned n = 0; n < BATCH_MAX && env->queue.first; n++, env->nqueued--)
 		push(out, pop(&env->queue));
-	env->running = true;
 	pthread_mutex_unlock(&env->lock);
 }
 
@@ -132,20 +156,17 @@ static void run_batch(struct imgo__work *work, void *thread)
 {
 	(void)thread;
 	struct imgo__lmdb_batch *batch = imgo__container_of(work, struct imgo__lmdb_batch, work);
-	struct imgo__lmdb_env *env = batch->env;
+	struct imgo_lmdb *env = batch->env;
 	take(env, &batch->jobs);
 	if (batch->jobs.first && run_together(env, batch->jobs.first))
 		for (struct imgo__lmdb_job *job = batch->jobs.first; job; job = job->next)
 			run_alone(env, job);
-	pthread_mutex_lock(&env->lock);
-	env->running = false;
-	pthread_cond_broadcast(&env->idle);
-	pthread_mutex_unlock(&env->lock);
+	imgo__lmdb_leave(env);
 }
 
 /* ---- on the loop's thread ---- */
 
-static void submit_batch(struct imgo__lmdb_env *env)
+static void submit_batch(struct imgo_lmdb *env)
 {
 	for (int i = 0; i < 2; i++) {
 		struct imgo__lmdb_batch *batch = &env->batches[i];
@@ -160,7 +181,7 @@ static void batch_done(struct imgo_loop *loop, struct imgo__work *work)
 {
 	(void)loop;
 	struct imgo__lmdb_batch *batch = imgo__container_of(work, struct imgo__lmdb_batch, work);
-	struct imgo__lmdb_env *env = batch->env;
+	struct imgo_lmdb *env = batch->env;
 	struct imgo__lmdb_job *job;
 	while ((job = pop(&batch->jobs))) /* a callback may quit, and thereby empty it */
 		job->done(job, job->err);
@@ -172,7 +193,7 @@ static void batch_done(struct imgo_loop *loop, struct imgo__work *work)
 		submit_batch(env);
 }
 
-int imgo__lmdb_submit(struct imgo__lmdb_env *env, struct imgo__lmdb_job *job)
+int imgo__lmdb_submit(struct imgo_lmdb *env, struct imgo__lmdb_job *job)
 {
 	pthread_mutex_lock(&env->lock);
 	bool full = env->nqueued >= JOBS_MAX;
@@ -205,7 +226,7 @@ static unsigned pick(struct imgo__lmdb_queue *from, const void *owner, struct im
 	return n;
 }
 
-void imgo__lmdb_quit(struct imgo__lmdb_env *env, const void *owner)
+void imgo__lmdb_quit(struct imgo_lmdb *env, const void *owner)
 {
 	struct imgo__lmdb_queue never_ran, ran;
 	struct imgo__lmdb_job *job;
@@ -224,7 +245,15 @@ void imgo__lmdb_quit(struct imgo__lmdb_env *env, const void *owner)
 		job->done(job, IMGO_ECANCELED);
 }
 
-int imgo__lmdb_writer_start(struct imgo__lmdb_env *env)
+int imgo__lmdb_run_now(struct imgo_lmdb *env, struct imgo__lmdb_job *job)
+{
+	imgo__lmdb_enter(env);
+	run_alone(env, job);
+	imgo__lmdb_leave(env);
+	return job->err;
+}
+
+int imgo__lmdb_writer_start(struct imgo_lmdb *env)
 {
 	for (int i = 0; i < 2; i++) {
 		struct imgo__lmdb_batch *batch = &env->batches[i];
@@ -235,7 +264,7 @@ int imgo__lmdb_writer_start(struct imgo__lmdb_env *env)
 	return imgo__pool_new(&env->writer, env->loop, &options);
 }
 
-void imgo__lmdb_writer_stop(struct imgo__lmdb_env *env)
+void imgo__lmdb_writer_stop(struct imgo_lmdb *env)
 {
 	imgo__pool_free(env->writer);
 	env->writer = NULL;
