@@ -4,6 +4,7 @@
 #define IMGO_BUS_H
 
 #include <imgo/backend/bus.h>
+#include <imgo/lmdb.h>
 #include <imgo/loop.h>
 
 #ifdef __cplusplus
@@ -34,6 +35,32 @@ struct imgo_bus_memory_options {
  * a group keeps its place when its last consumer leaves. No thread. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
 IMGO_API int imgo_bus_new_memory(struct imgo_bus **out, struct imgo_loop *loop,
 	const struct imgo_bus_memory_options *options, struct imgo_error *error);
+
+struct imgo_bus_lmdb_options {
+	size_t size;
+	uint32_t partitions;       /* of the users' topic, tokens and cursors; default 64; fixed when it is made */
+	uint32_t casts_partitions; /* default 8 */
+	uint64_t casts_bytes_max; /* of casts that wait for a consumer, in memory; beyond it IMGO_ELIMIT; default 256 MiB */
+	uint64_t queue_bytes_max; /* of records that wait for their commit; beyond it IMGO_ELIMIT; default 64 MiB */
+	/* What every group has done is cut. 0 (default): at once, which is right when the consumers' store is in the same
+	 * environment, so that neither can be lost without the other. Else after this long: the TTL of a store that may
+	 * forget, and is then rebuilt from here. */
+	uint64_t keep_ms;
+};
+#define IMGO_BUS_LMDB_OPTIONS_INIT \
+	{ \
+		sizeof(struct imgo_bus_lmdb_options), 64, 8, 256ull << 20, 64ull << 20, 0 \
+	}
+
+/* On a disk: a record is accepted when the commit that has it is synced (fdatasync), and survives the death of the
+ * process or the machine at any moment after that. Casts are in memory, as imgo_bus_new_memory's. The epoch is when the
+ * bus was first made in this environment. Where groups are is on the disk as well, at most a second old; a group that
+ * subscribed once holds all that it has not done. After a restart each goes on from there; nothing is searched or read in
+ * at the start. options may be NULL; keeps a reference to lmdb. A damaged record is skipped and counted
+ * (imgo_bus_damaged_total). A thread of its own for reading. Full: IMGO_EFULL, see imgo/lmdb.h; failed: IMGO_EUNAVAILABLE.
+ * Errors: IMGO_EINVAL (another number of partitions), IMGO_EIO (damaged), IMGO_EVERSION, IMGO_ENOMEM. */
+IMGO_API int imgo_bus_new_lmdb(struct imgo_bus **out, struct imgo_loop *loop, struct imgo_lmdb *lmdb,
+	const struct imgo_bus_lmdb_options *options, struct imgo_error *error);
 
 struct imgo_bus_kafka_options {
 	size_t size;

@@ -38,34 +38,61 @@ void imgo__mem_ready(struct imgo__memcall *call, int err)
 	imgo__mem_poke(call->mem);
 }
 
+uint64_t imgo__mem_begin(struct imgo__membus *mem, enum imgo_topic topic, uint32_t partition)
+{
+	return imgo__mem_on_disk(mem, topic) ? mem->disk_ops->begin(mem->disk, topic, partition)
+					     : imgo__memlog_begin(&mem->logs[topic][partition]);
+}
+
+uint64_t imgo__mem_end(struct imgo__membus *mem, enum imgo_topic topic, uint32_t partition)
+{
+	return imgo__mem_on_disk(mem, topic) ? mem->disk_ops->end(mem->disk, topic, partition)
+					     : mem->logs[topic][partition].end;
+}
+
+bool imgo__mem_has(struct imgo__membus *mem, enum imgo_topic topic, uint32_t partition, uint64_t from)
+{
+	return imgo__mem_on_disk(mem, topic) ? mem->disk_ops->has(mem->disk, topic, partition, from)
+					     : imgo__memlog_has(&mem->logs[topic][partition], from);
+}
+
+static int read_batch(struct imgo__membus *mem, struct imgo__memcall *call)
+{
+	size_t max = call->fetch.records_max;
+
+	if (max > IMGO__MEM_BATCH)
+		max = IMGO__MEM_BATCH;
+	if (imgo__mem_on_disk(mem, call->fetch.topic))
+		return mem->disk_ops->read(mem->disk, call, max);
+	return (int)imgo__memlog_read(&mem->logs[call->fetch.topic][call->fetch.partition], call->fetch.from,
+		mem->batch, max, call->fetch.bytes_max);
+}
+
 static void finish_fetch(struct imgo__membus *mem, struct imgo__memcall *call)
 {
-	size_t n = 0, max = call->fetch.records_max;
+	int n = 0;
 	uint64_t next = call->fetch.from;
 
 	if (call->fetch.part)
 		call->fetch.part->fetch = NULL;
-	if (max > IMGO__MEM_BATCH)
-		max = IMGO__MEM_BATCH;
 	if (call->err == 0)
-		n = imgo__memlog_read(call->fetch.log, call->fetch.from, mem->batch, max, call->fetch.bytes_max);
+		n = read_batch(mem, call);
 	if (n > 0)
 		next = mem->batch[n - 1].offset + 1;
 	else if (call->err == 0)
-		call->err = IMGO_ETIMEDOUT; /* a compacted record went meanwhile: ask again */
-	imgo_stat_add(mem->fetched, (int64_t)n);
-	call->fetch.cb(call->err, n ? mem->batch : NULL, n, next, call->user);
+		call->err = n < 0 ? n : IMGO_ETIMEDOUT; /* a record went meanwhile: ask again */
+	if (n < 0)
+		n = 0;
+	imgo_stat_add(mem->fetched, n);
+	call->fetch.cb(call->err, n ? mem->batch : NULL, (size_t)n, next, call->user);
 }
 
 static void finish_query(struct imgo__memcall *call)
 {
-	struct imgo__memlog *log = call->query.log;
-
 	if (call->err)
 		call->query.cb(call->err, 0, 0, 0, call->user);
 	else
-		call->query.cb(0, imgo__memlog_begin(log), imgo__memlog_since(log, call->query.since_ms), log->end,
-			call->user);
+		call->query.cb(0, call->query.begin, call->query.first, call->query.end, call->user);
 }
 
 static void finish_produce(struct imgo__memcall *call)
@@ -92,19 +119,29 @@ void imgo__mem_finish(struct imgo__memcall *call)
 	free(call);
 }
 
-static void mem_destroy(struct imgo__membus *mem)
+static void leave_all(struct imgo__membus *mem, enum imgo_topic topic)
+{
+	imgo__list_for(l, &mem->groups[topic])
+	{
+		struct imgo__memgroup *g = imgo__container_of(l, struct imgo__memgroup, link);
+		while (!imgo__list_empty(&g->consumers))
+			imgo__memgroup_unsubscribe(imgo__container_of(g->consumers.next, struct imgo__memconsumer, link));
+	}
+}
+
+void imgo__membus_free(struct imgo__membus *mem)
 {
 	struct imgo__list *l;
 
+	mem->closing = true;
 	imgo__timer_stop(mem->loop, &mem->sweep);
 	for (int t = 0; t < IMGO_TOPICS; t++)
-		while (!imgo__list_empty(&mem->groups[t])) {
-			struct imgo__memgroup *g = imgo__container_of(mem->groups[t].next, struct imgo__memgroup, link);
-			while (!imgo__list_empty(&g->consumers))
-				imgo__memgroup_unsubscribe(
-					imgo__container_of(g->consumers.next, struct imgo__memconsumer, link));
-			imgo__memgroup_free(g);
-		}
+		leave_all(mem, (enum imgo_topic)t);
+	if (mem->disk)
+		mem->disk_ops->free(mem->disk);
+	for (int t = 0; t < IMGO_TOPICS; t++)
+		while (!imgo__list_empty(&mem->groups[t]))
+			imgo__memgroup_free(imgo__container_of(mem->groups[t].next, struct imgo__memgroup, link));
 	while ((l = imgo__list_pop(&mem->ready))) {
 		struct imgo__memcall *call = imgo__container_of(l, struct imgo__memcall, ready);
 		call->err = IMGO_ECANCELED;
@@ -127,7 +164,7 @@ static void mem_free(void *impl)
 	if (mem->depth)
 		imgo__mem_poke(mem);
 	else
-		mem_destroy(mem);
+		imgo__membus_free(mem);
 }
 
 static void run_ready(struct imgo__membus *mem)
@@ -137,7 +174,7 @@ static void run_ready(struct imgo__membus *mem)
 	imgo__list_take(&now, &mem->ready);
 	while (!mem->closing && (l = imgo__list_pop(&now)))
 		imgo__mem_finish(imgo__container_of(l, struct imgo__memcall, ready));
-	while ((l = imgo__list_pop(&now))) /* closing: mem_destroy ends them */
+	while ((l = imgo__list_pop(&now))) /* closing: imgo__membus_free ends them */
 		imgo__list_insert(&mem->ready, l);
 	if (!imgo__list_empty(&mem->ready))
 		imgo__mem_poke(mem);
@@ -158,7 +195,7 @@ static void run(struct imgo_loop *loop, struct imgo__task *task)
 		}
 	mem->depth--;
 	if (mem->closing)
-		mem_destroy(mem);
+		imgo__membus_free(mem);
 	else
 		imgo__memspace_trim(&mem->space, now_ms(mem));
 }
@@ -170,7 +207,7 @@ static void expire_unread(struct imgo__membus *mem, enum imgo_topic topic, uint6
 
 	if (!imgo__list_empty(&mem->groups[topic]) || now < keep)
 		return;
-	for (uint32_t p = 0; p < mem->partitions[topic]; p++)
+	for (uint32_t p = 0; mem->logs[topic] && p < mem->partitions[topic]; p++)
 		imgo__memlog_done(&mem->logs[topic][p], imgo__memlog_since(&mem->logs[topic][p], now - keep + 1));
 }
 
@@ -199,7 +236,9 @@ static uint32_t mem_partitions(void *impl, enum imgo_topic topic)
 
 static bool mem_ready(void *impl)
 {
-	return !((struct imgo__membus *)impl)->closing;
+	struct imgo__membus *mem = impl;
+
+	return !mem->closing && (!mem->disk || mem->disk_ops->ready(mem->disk));
 }
 
 static void append(struct imgo__membus *mem, enum imgo_topic topic, struct imgo_bus_record *record, uint64_t now)
@@ -228,27 +267,39 @@ static struct imgo__memcall *call_new(struct imgo__membus *mem, int kind, void *
 	return call;
 }
 
+static void append_all(struct imgo__membus *mem, enum imgo_topic topic, struct imgo__memcall *call)
+{
+	uint64_t now = now_ms(mem);
+
+	for (size_t i = 0; i < call->produce.n; i++) {
+		append(mem, topic, &call->produce.records[i], now);
+		if (call->produce.records[i].err && !call->err)
+			call->err = call->produce.records[i].err;
+	}
+	if (!imgo__timer_active(&mem->sweep))
+		imgo__timer_start(mem->loop, &mem->sweep, 100);
+	imgo__mem_ready(call, call->err);
+}
+
 static int mem_produce_many(void *impl, enum imgo_topic topic, struct imgo_bus_record *records, size_t n,
 	imgo_bus_produce_cb *cb, void *user)
 {
 	struct imgo__membus *mem = impl;
 	struct imgo__memcall *call = call_new(mem, IMGO__MEM_PRODUCE, user);
-	uint64_t now = now_ms(mem);
+	int err = 0;
 
 	if (!call)
 		return IMGO_ENOMEM;
 	call->produce.cb = cb;
 	call->produce.records = records;
 	call->produce.n = n;
-	for (size_t i = 0; i < n; i++) {
-		append(mem, topic, &records[i], now);
-		if (records[i].err && !call->err)
-			call->err = records[i].err;
-	}
-	if (!imgo__timer_active(&mem->sweep))
-		imgo__timer_start(mem->loop, &mem->sweep, 100);
-	imgo__mem_ready(call, call->err);
-	return 0;
+	if (imgo__mem_on_disk(mem, topic))
+		err = mem->disk_ops->produce(mem->disk, topic, call);
+	else
+		append_all(mem, topic, call);
+	if (err)
+		free(call);
+	return err;
 }
 
 static int mem_query(
@@ -256,12 +307,24 @@ static int mem_query(
 {
 	struct imgo__membus *mem = impl;
 	struct imgo__memcall *call = call_new(mem, IMGO__MEM_QUERY, user);
+	struct imgo__memlog *log;
 
 	if (!call)
 		return IMGO_ENOMEM;
 	call->query.cb = cb;
-	call->query.log = &mem->logs[topic][partition];
+	call->query.topic = topic;
+	call->query.partition = partition;
 	call->query.since_ms = since_ms;
+	if (imgo__mem_on_disk(mem, topic)) {
+		int err = mem->disk_ops->query(mem->disk, call);
+		if (err)
+			free(call);
+		return err;
+	}
+	log = &mem->logs[topic][partition];
+	call->query.begin = imgo__memlog_begin(log);
+	call->query.first = imgo__memlog_since(log, since_ms);
+	call->query.end = log->end;
 	imgo__mem_ready(call, 0);
 	return 0;
 }
@@ -293,27 +356,23 @@ static void add_stats(struct imgo__membus *mem)
 	mem->bytes = imgo_stats_gauge(s, "imgo_bus_memory_bytes", "Bytes of records in the memory bus.");
 }
 
-static int make_logs(struct imgo__membus *mem, uint64_t first)
+int imgo__membus_logs(struct imgo__membus *mem, enum imgo_topic topic, uint64_t first)
 {
-	for (int t = 0; t < IMGO_TOPICS; t++) {
-		mem->logs[t] = imgo__array(mem->partitions[t], sizeof(struct imgo__memlog));
-		if (!mem->logs[t])
-			return IMGO_ENOMEM;
-		for (uint32_t p = 0; p < mem->partitions[t]; p++)
-			imgo__memlog_init(&mem->logs[t][p], &mem->space, (enum imgo_topic)t, first);
-	}
+	mem->logs[topic] = imgo__array(mem->partitions[topic], sizeof(struct imgo__memlog));
+	if (!mem->logs[topic])
+		return IMGO_ENOMEM;
+	for (uint32_t p = 0; p < mem->partitions[topic]; p++)
+		imgo__memlog_init(&mem->logs[topic][p], &mem->space, topic, first);
 	return 0;
 }
 
-int imgo_bus_new_memory(struct imgo_bus **out, struct imgo_loop *loop, const struct imgo_bus_memory_options *options,
-	struct imgo_error *error)
+struct imgo__membus *imgo__membus_new(struct imgo_loop *loop, const struct imgo_bus_memory_options *options)
 {
 	struct imgo_bus_memory_options defaults = IMGO_BUS_MEMORY_OPTIONS_INIT, o = defaults;
-	struct imgo__membus *mem;
-	uint64_t wall;
+	struct imgo__membus *mem = imgo__zalloc(sizeof *mem);
 
-	if (!out || !loop)
-		return imgo__fail(error, IMGO_EINVAL, "out and loop must not be NULL");
+	if (!mem)
+		return NULL;
 	if (options)
 		memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
 	if (o.partitions == 0)
@@ -324,9 +383,6 @@ int imgo_bus_new_memory(struct imgo_bus **out, struct imgo_loop *loop, const str
 		o.bytes_max = defaults.bytes_max;
 	if (o.keep_ms == 0)
 		o.keep_ms = defaults.keep_ms;
-	mem = imgo__zalloc(sizeof *mem);
-	if (!mem)
-		return imgo__fail(error, IMGO_ENOMEM, "no memory for the bus");
 	mem->loop = loop;
 	for (int t = 0; t < IMGO_TOPICS; t++) {
 		mem->partitions[t] = t == IMGO_TOPIC_CASTS ? o.casts_partitions : o.partitions;
@@ -336,12 +392,36 @@ int imgo_bus_new_memory(struct imgo_bus **out, struct imgo_loop *loop, const str
 	imgo__task_init(&mem->task, run);
 	imgo__timer_init(&mem->sweep, sweep);
 	imgo__memspace_init(&mem->space, &o);
+	add_stats(mem);
+	return mem;
+}
+
+int imgo__membus_open(struct imgo_bus **out, struct imgo__membus *mem, struct imgo_error *error)
+{
+	int err = imgo_bus_new_custom(out, mem->loop, &ops, mem);
+
+	return err ? imgo__fail(error, err, "no memory for the bus") : 0;
+}
+
+int imgo_bus_new_memory(struct imgo_bus **out, struct imgo_loop *loop, const struct imgo_bus_memory_options *options,
+	struct imgo_error *error)
+{
+	struct imgo__membus *mem;
+	uint64_t wall;
+	int err = 0;
+
+	if (!out || !loop)
+		return imgo__fail(error, IMGO_EINVAL, "out and loop must not be NULL");
+	mem = imgo__membus_new(loop, options);
+	if (!mem)
+		return imgo__fail(error, IMGO_ENOMEM, "no memory for the bus");
 	wall = now_ms(mem);
 	mem->epoch = (uint32_t)(wall / 1000);
-	add_stats(mem);
-	if (make_logs(mem, (wall % 1000) << 32)) {
-		mem_destroy(mem);
-		return imgo__fail(error, IMGO_ENOMEM, "no memory for the bus");
+	for (int t = 0; t < IMGO_TOPICS && !err; t++)
+		err = imgo__membus_logs(mem, (enum imgo_topic)t, (wall % 1000) << 32);
+	if (err) {
+		imgo__membus_free(mem);
+		return imgo__fail(error, err, "no memory for the bus");
 	}
-	return imgo_bus_new_custom(out, loop, &ops, mem);
+	return imgo__membus_open(out, mem, error);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The memory bus inside: memory.c has the handle and the calls, memory_group.c the groups, memory_log.c the logs. */
+/* The embedded buses inside: memory.c has the handle and the calls, memory_group.c the groups, memory_log.c the logs that
+ * are in memory. The LMDB bus is this one with most of its topics on a disk (lmdb.h). */
 #ifndef IMGO__BUS_MEMORY_H
 #define IMGO__BUS_MEMORY_H
 
@@ -23,15 +24,17 @@ struct imgo__memcall {
 		struct {
 			imgo_bus_fetch_cb *cb;
 			struct imgo__mempart *part; /* NULL once it was taken from there */
-			struct imgo__memlog *log;
+			enum imgo_topic topic;
+			uint32_t partition;
 			uint64_t from;
 			size_t records_max, bytes_max;
 			struct imgo__timer deadline;
 		} fetch;
 		struct {
 			imgo_bus_query_cb *cb;
-			struct imgo__memlog *log;
-			uint64_t since_ms;
+			enum imgo_topic topic;
+			uint32_t partition;
+			uint64_t since_ms, begin, first, end;
 		} query;
 	};
 };
@@ -41,6 +44,7 @@ struct imgo__mempart {
 	struct imgo__memconsumer *owner;
 	struct imgo__memcall *fetch; /* that waits or is ready: at most one */
 	uint64_t done;
+	uint64_t saved;     /* on a disk: what is written down of `done` */
 	bool leaving, tell; /* is being revoked; its owner has not been told yet (assigned, or revoked when leaving) */
 };
 
@@ -65,7 +69,26 @@ struct imgo__memconsumer {
 
 enum { IMGO__MEM_BATCH = 256 }; /* records of one fetch */
 
+/* Where the topics are that are not in memory: all but the casts. On the loop's thread; see lmdb.c. */
+struct imgo__busdisk;
+struct imgo__busdisk_ops {
+	void (*free)(struct imgo__busdisk *disk); /* the consumers are gone, the groups are not; ends pending calls */
+	bool (*ready)(struct imgo__busdisk *disk);
+	uint64_t (*begin)(struct imgo__busdisk *disk, enum imgo_topic topic, uint32_t partition); /* for a new group */
+	uint64_t (*end)(struct imgo__busdisk *disk, enum imgo_topic topic, uint32_t partition);
+	/* There is a record that can be read without waiting for the disk. If not, the partition's groups are woken when
+	 * there is. */
+	bool (*has)(struct imgo__busdisk *disk, enum imgo_topic topic, uint32_t partition, uint64_t from);
+	/* Into mem->batch: how many (they live until the next read), or an error. */
+	int (*read)(struct imgo__busdisk *disk, const struct imgo__memcall *fetch, size_t max);
+	void (*moved)(struct imgo__busdisk *disk); /* the position of a group, or there is a new group */
+	int (*produce)(struct imgo__busdisk *disk, enum imgo_topic topic, struct imgo__memcall *call);
+	int (*query)(struct imgo__busdisk *disk, struct imgo__memcall *call);
+};
+
 struct imgo__membus {
+	const struct imgo__busdisk_ops *disk_ops; /* NULL: everything is in memory */
+	struct imgo__busdisk *disk;
 	struct imgo_loop *loop;
 	uint32_t epoch;
 	uint32_t partitions[IMGO_TOPICS];
@@ -81,12 +104,30 @@ struct imgo__membus {
 	struct imgo_bus_record batch[IMGO__MEM_BATCH];
 };
 
+static inline bool imgo__mem_on_disk(const struct imgo__membus *mem, enum imgo_topic topic)
+{
+	return mem->disk && topic != IMGO_TOPIC_CASTS;
+}
+
 /* memory.c */
+/* Without logs yet. NULL: no memory. partitions of users, tokens and cursors; casts: of the casts. */
+struct imgo__membus *imgo__membus_new(struct imgo_loop *loop, const struct imgo_bus_memory_options *options);
+int imgo__membus_logs(struct imgo__membus *mem, enum imgo_topic topic, uint64_t first); /* offsets begin at first */
+/* The handle. Frees mem when it fails. */
+int imgo__membus_open(struct imgo_bus **out, struct imgo__membus *mem, struct imgo_error *error);
+void imgo__membus_free(struct imgo__membus *mem);
+uint64_t imgo__mem_begin(struct imgo__membus *mem, enum imgo_topic topic, uint32_t partition);
+uint64_t imgo__mem_end(struct imgo__membus *mem, enum imgo_topic topic, uint32_t partition);
+bool imgo__mem_has(struct imgo__membus *mem, enum imgo_topic topic, uint32_t partition, uint64_t from);
 void imgo__mem_ready(struct imgo__memcall *call, int err); /* ends in this turn; err: or with it */
 void imgo__mem_finish(struct imgo__memcall *call);         /* runs its callback now and frees it */
 void imgo__mem_poke(struct imgo__membus *mem);             /* there is work for the task */
 
 /* memory_group.c */
+struct imgo__memgroup *imgo__memgroup_new(struct imgo__membus *mem, enum imgo_topic topic, const char *name);
+struct imgo__memgroup *imgo__memgroup_find(struct imgo__membus *mem, enum imgo_topic topic, const char *name);
+/* The lowest position of the topic's groups; limit when there is none, or none is lower. */
+uint64_t imgo__memgroup_least(struct imgo__membus *mem, enum imgo_topic topic, uint32_t partition, uint64_t limit);
 int imgo__memgroup_subscribe(void *impl, enum imgo_topic topic, const char *name,
 	const struct imgo_bus_consumer_ops *ops, void *user, void **consumer);
 void imgo__memgroup_unsubscribe(void *consumer);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The consumer groups of the memory bus. They behave as Kafka's do with an eager assignor, so that what survives a
+ * The consumer groups of the embedded buses. They behave as Kafka's do with an eager assignor, so that what survives a
  * rebalance here survives one there:
  *
  *	steady ── a consumer joins or leaves (dirty) ──> revoking: every partition of every consumer is revoked
@@ -17,7 +17,7 @@
 
 #include "base/mem.h"
 
-static struct imgo__memgroup *group_find(struct imgo__membus *mem, enum imgo_topic topic, const char *name)
+struct imgo__memgroup *imgo__memgroup_find(struct imgo__membus *mem, enum imgo_topic topic, const char *name)
 {
 	imgo__list_for(l, &mem->groups[topic])
 	{
@@ -38,7 +38,7 @@ static void overdue(struct imgo_loop *loop, struct imgo__timer *timer)
 	imgo__mem_poke(g->mem);
 }
 
-static struct imgo__memgroup *group_new(struct imgo__membus *mem, enum imgo_topic topic, const char *name)
+struct imgo__memgroup *imgo__memgroup_new(struct imgo__membus *mem, enum imgo_topic topic, const char *name)
 {
 	struct imgo__memgroup *g = imgo__zalloc(sizeof *g);
 
@@ -56,9 +56,13 @@ static struct imgo__memgroup *group_new(struct imgo__membus *mem, enum imgo_topi
 		imgo__memgroup_free(g);
 		return NULL;
 	}
-	for (uint32_t p = 0; p < g->n_parts; p++)
-		g->parts[p].done = imgo__memlog_begin(&mem->logs[topic][p]);
+	for (uint32_t p = 0; p < g->n_parts; p++) {
+		g->parts[p].done = imgo__mem_begin(mem, topic, p);
+		g->parts[p].saved = UINT64_MAX;
+	}
 	imgo__list_insert(&mem->groups[topic], &g->link);
+	if (imgo__mem_on_disk(mem, topic))
+		mem->disk_ops->moved(mem->disk);
 	return g;
 }
 
@@ -85,9 +89,9 @@ int imgo__memgroup_subscribe(void *impl, enum imgo_topic topic, const char *name
 	c = imgo__zalloc(sizeof *c);
 	if (!c)
 		return IMGO_ENOMEM;
-	g = group_find(mem, topic, name);
+	g = imgo__memgroup_find(mem, topic, name);
 	if (!g)
-		g = group_new(mem, topic, name);
+		g = imgo__memgroup_new(mem, topic, name);
 	if (!g) {
 		free(c);
 		return IMGO_ENOMEM;
@@ -185,29 +189,38 @@ int imgo__memgroup_fetch(void *consumer, uint32_t partition, uint64_t from, size
 	call->user = user;
 	call->fetch.cb = cb;
 	call->fetch.part = part;
-	call->fetch.log = &mem->logs[c->group->topic][partition];
+	call->fetch.topic = c->group->topic;
+	call->fetch.partition = partition;
 	call->fetch.from = from;
 	call->fetch.records_max = records_max;
 	call->fetch.bytes_max = bytes_max;
 	part->fetch = call;
-	if (imgo__memlog_has(call->fetch.log, from))
+	imgo__timer_start(mem->loop, &call->fetch.deadline, wait_ms);
+	if (imgo__mem_has(mem, c->group->topic, partition, from))
 		imgo__mem_ready(call, 0);
-	else
-		imgo__timer_start(mem->loop, &call->fetch.deadline, wait_ms);
 	return 0;
 }
 
 void imgo__memgroup_wake(struct imgo__membus *mem, enum imgo_topic topic, uint32_t partition)
 {
-	struct imgo__memlog *log = &mem->logs[topic][partition];
-
 	imgo__list_for(l, &mem->groups[topic])
 	{
 		struct imgo__memgroup *g = imgo__container_of(l, struct imgo__memgroup, link);
 		struct imgo__memcall *call = g->parts[partition].fetch;
-		if (call && call->fetch.from < log->end)
+		if (call && imgo__list_empty(&call->ready) && imgo__mem_has(mem, topic, partition, call->fetch.from))
 			imgo__mem_ready(call, 0);
 	}
+}
+
+uint64_t imgo__memgroup_least(struct imgo__membus *mem, enum imgo_topic topic, uint32_t partition, uint64_t limit)
+{
+	imgo__list_for(l, &mem->groups[topic])
+	{
+		struct imgo__memgroup *g = imgo__container_of(l, struct imgo__memgroup, link);
+		if (g->parts[partition].done < limit)
+			limit = g->parts[partition].done;
+	}
+	return limit;
 }
 
 void imgo__memgroup_done(void *consumer, uint32_t partition, uint64_t next)
@@ -216,24 +229,20 @@ void imgo__memgroup_done(void *consumer, uint32_t partition, uint64_t next)
 	struct imgo__membus *mem = c->group->mem;
 	struct imgo__mempart *part = part_of(c, partition);
 	enum imgo_topic topic = c->group->topic;
-	struct imgo__memlog *log = &mem->logs[topic][partition];
-	uint64_t least = log->end;
+	uint64_t end = imgo__mem_end(mem, topic, partition);
 
 	if (!part) {
 		imgo_stat_add(mem->stale, 1);
 		return;
 	}
-	if (next > log->end)
-		next = log->end;
+	if (next > end)
+		next = end;
 	if (next > part->done)
 		part->done = next;
-	imgo__list_for(l, &mem->groups[topic])
-	{
-		struct imgo__memgroup *g = imgo__container_of(l, struct imgo__memgroup, link);
-		if (g->parts[partition].done < least)
-			least = g->parts[partition].done;
-	}
-	imgo__memlog_done(log, least);
+	if (imgo__mem_on_disk(mem, topic))
+		mem->disk_ops->moved(mem->disk);
+	else
+		imgo__memlog_done(&mem->logs[topic][partition], imgo__memgroup_least(mem, topic, partition, end));
 }
 
 void imgo__memgroup_released(void *consumer, uint32_t partition)
@@ -289,7 +298,7 @@ static void assign_all(struct imgo__memgroup *g)
 	imgo__timer_stop(mem->loop, &g->deadline);
 	for (uint32_t p = 0; p < g->n_parts; p++) {
 		struct imgo__mempart *part = &g->parts[p];
-		uint64_t begin = imgo__memlog_begin(&mem->logs[g->topic][p]);
+		uint64_t begin = imgo__mem_begin(mem, g->topic, p);
 		at = at->next == &g->consumers ? at->next->next : at->next;
 		part->owner = at == &g->consumers ? NULL : imgo__container_of(at, struct imgo__memconsumer, link);
 		part->leaving = false;

@@ -2,6 +2,7 @@
 /*
  * The library's own buses through the cases.
  *	test_bus memory [CASE]
+ *	test_bus lmdb [CASE]
  *	test_bus kafka path/to/kafka.sh DIR [CASE]	with a broker that kafka.sh started in DIR (bus_kafka.sh does)
  * IMGO_TEST_LOG=1..4 logs to stderr.
  */
@@ -22,6 +23,49 @@ static int memory_open(struct imgo_loop *loop, const char *scope, struct imgo_bu
 	o.partitions = BUS_PARTITIONS;
 	o.casts_partitions = BUS_CASTS;
 	return imgo_bus_new_memory(out, loop, &o, NULL);
+}
+
+/* ---- LMDB: an environment for each scope, under a folder that is removed at the end ---- */
+
+static char folder[] = "/tmp/imgo-test-bus-XXXXXX";
+
+static int lmdb_open(struct imgo_loop *loop, const char *scope, struct imgo_bus **out, void *user)
+{
+	struct imgo_lmdb_options lmdb_options = IMGO_LMDB_OPTIONS_INIT;
+	struct imgo_bus_lmdb_options o = IMGO_BUS_LMDB_OPTIONS_INIT;
+	struct imgo_error error = {0};
+	struct imgo_lmdb *lmdb;
+	char path[128];
+	int err;
+
+	(void)user;
+	snprintf(path, sizeof path, "%s/%s", folder, scope);
+	lmdb_options.path = path;
+	o.partitions = BUS_PARTITIONS;
+	o.casts_partitions = BUS_CASTS;
+	o.keep_ms = 60000; /* the cases let groups come later */
+	err = imgo_lmdb_open(&lmdb, loop, &lmdb_options, &error);
+	if (!err) {
+		err = imgo_bus_new_lmdb(out, loop, lmdb, &o, &error);
+		imgo_lmdb_unref(lmdb);
+	}
+	if (err)
+		fprintf(stderr, "lmdb: %s\n", error.text);
+	return err;
+}
+
+static int run_lmdb(const char *only, const struct imgo_loop_options *loop)
+{
+	struct bus_backend backend = {
+		.name = "lmdb", .open = lmdb_open, .lasting = true, .loop_options = loop, .slow_ms = 1000};
+	char command[64];
+	int failed;
+
+	if (!mkdtemp(folder))
+		return 1;
+	failed = bus_cases_run(&backend, only);
+	snprintf(command, sizeof command, "rm -r '%s'", folder);
+	return system(command) ? 1 : failed;
 }
 
 /* ---- Kafka: the broker is kafka.sh's ---- */
@@ -116,6 +160,8 @@ int main(int argc, char **argv)
 	memory.loop_options = &loop;
 	if (strcmp(backend, "kafka") == 0 && argc > 3)
 		failed = run_kafka(argv[2], argv[3], argc > 4 ? argv[4] : NULL, &loop);
+	else if (strcmp(backend, "lmdb") == 0)
+		failed = run_lmdb(argc > 2 ? argv[2] : NULL, &loop);
 	else
 		failed = bus_cases_run(&memory, argc > 2 ? argv[2] : NULL);
 	imgo_log_free(loop.log);
