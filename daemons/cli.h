@@ -20,6 +20,8 @@ enum { CLI_WORDS_MAX = 64 };
 
 /* What the command line said; NULL and false: nothing. */
 struct cli_args {
+	const char *tls, *wss, *ca, *name;
+	bool insecure;
 	const char *token, *tcp, *websocket, *room, *count, *timeout, *user, *expire, *device, *key, *http, *api_key;
 	const char *interval;
 	bool all, json, qos0, v1;

@@ -13,11 +13,13 @@
 #include <string.h>
 
 #include <imgo/client.h>
+#include <imgo/tls.h>
 
 struct listener {
 	const struct cli_args *args;
 	struct imgo_loop *loop;
 	struct imgo_client *client;
+	struct imgo_tls *tls;
 	uint64_t left; /* messages to go; 0: no end */
 	int code;
 };
@@ -136,8 +138,9 @@ static void on_message(struct imgo_client *client, const struct imgo_client_mess
 static void on_close(struct imgo_client *client, const struct imgo_client_closed *closed, void *user)
 {
 	struct listener *self = user;
-	const char *why = closed->err == IMGO_EDENIED  ? "refused: the token is not good, or it was kicked"
-			  : closed->err == IMGO_ESTALE ? "a newer session took its place"
+	const char *why = closed->tls_why               ? closed->tls_why
+			  : closed->err == IMGO_EDENIED ? "refused: the token is not good, or it was kicked"
+			  : closed->err == IMGO_ESTALE  ? "a newer session took its place"
 			  : closed->err == IMGO_ECLOSED && !closed->was_open
 				  ? "closed before the login was answered (is the token good?)"
 				  : imgo_strerror(closed->err);
@@ -203,15 +206,36 @@ static bool duration_of(const char *text, uint64_t *out)
 
 /* ---- the verb ---- */
 
-static int run(struct listener *self, const struct imgo_client_options *options, uint64_t timeout)
+static int open_tls(struct listener *self, struct imgo_client_options *options, struct imgo_error *error)
+{
+	struct imgo_tls_options tls = IMGO_TLS_OPTIONS_INIT;
+
+	if (!self->args->tls && !self->args->wss)
+		return 0;
+	tls.ca = self->args->ca;
+	tls.insecure = self->args->insecure;
+	int err = imgo_tls_new(&self->tls, self->loop, &tls, error);
+	options->tls = self->tls;
+	options->tls_name = self->args->name;
+	return err;
+}
+
+static void end(struct listener *self)
+{
+	imgo_client_free(self->client);
+	imgo_tls_free(self->tls);
+	imgo_loop_free(self->loop);
+}
+
+static int run(struct listener *self, struct imgo_client_options *options, uint64_t timeout)
 {
 	static const struct imgo_client_ops ops = {sizeof ops, on_open, on_message, on_close};
 	struct imgo_error error = {0};
 
 	if (imgo_loop_new(&self->loop, NULL, &error))
 		return cli_fail(CLI_BROKEN, "%s", error.text);
-	if (imgo_client_new(&self->client, self->loop, &ops, self, options, &error)) {
-		imgo_loop_free(self->loop);
+	if (open_tls(self, options, &error) || imgo_client_new(&self->client, self->loop, &ops, self, options, &error)) {
+		end(self);
 		return cli_fail(CLI_USAGE, "%s", error.text);
 	}
 	if (timeout && imgo_loop_after(self->loop, timeout, on_timeout, self, NULL))
@@ -221,9 +245,18 @@ static int run(struct listener *self, const struct imgo_client_options *options,
 		self->code = cli_fail(CLI_BROKEN, "signals cannot be had");
 	else
 		imgo_loop_run(self->loop);
-	imgo_client_free(self->client);
-	imgo_loop_free(self->loop);
+	end(self);
 	return self->code;
+}
+
+static const char *address_of(const struct cli_args *args)
+{
+	const char *given[] = {args->tcp, args->websocket, args->tls, args->wss};
+
+	for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+		if (given[i])
+			return given[i];
+	return "127.0.0.1:8080";
 }
 
 int cli_listen(const struct cli_args *args)
@@ -234,14 +267,16 @@ int cli_listen(const struct cli_args *args)
 
 	if (!args->token)
 		return cli_fail(CLI_USAGE, "listen needs --token");
-	if (args->tcp && args->websocket)
-		return cli_fail(CLI_USAGE, "either --tcp or --websocket");
+	if (!!args->tcp + !!args->websocket + !!args->tls + !!args->wss > 1)
+		return cli_fail(CLI_USAGE, "one of --tcp, --websocket, --tls and --wss");
+	if ((args->ca || args->name || args->insecure) && !args->tls && !args->wss)
+		return cli_fail(CLI_USAGE, "--ca, --name and --insecure go with --tls or --wss");
 	if (!count_of(args->count, &self.left))
 		return cli_fail(CLI_USAGE, "--count is a positive number");
 	if (args->timeout && !duration_of(args->timeout, &timeout))
 		return cli_fail(CLI_USAGE, "--timeout is a duration: 30s, 500ms, 2m");
-	options.address = args->websocket ? args->websocket : args->tcp ? args->tcp : "127.0.0.1:8080";
-	options.transport = args->websocket ? IMGO_CLIENT_WEBSOCKET : IMGO_CLIENT_TCP;
+	options.address = address_of(args);
+	options.transport = args->websocket || args->wss ? IMGO_CLIENT_WEBSOCKET : IMGO_CLIENT_TCP;
 	options.token = args->token;
 	options.ver = args->v1 ? 1 : 2;
 	options.device = args->device;

@@ -53,6 +53,7 @@ int cluster_open(struct cluster *cluster, struct daemon *daemon, struct imgo_err
 	int err;
 
 	cluster->routers.secret = daemon->common.secret;
+	cluster->routers.tls = daemon->rpc_tls;
 	cluster->routers.partitions = cluster->kafka.options.partitions;
 	cluster->kafka.options.ttl_ms = cluster->stored.store.ttl_ms;
 	err = imgo_registry_new_remote(&cluster->registry, daemon->loop, &cluster->routers, error);

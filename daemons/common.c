@@ -18,6 +18,14 @@ static const struct imgo_property common_table[] = {
 	{IMGO_PROPERTY("rpc.secret", STRING, struct daemon_config, secret, NULL, 1, 256,
 		 "Shared by all daemons of a cluster. Without one, RPC is spoken on loopback addresses only."),
 		.flags = IMGO_PROPERTY_SECRET},
+	{IMGO_PROPERTY("rpc.tls-cert", STRING, struct daemon_config, rpc_tls.cert, NULL, 0, 0,
+		"PEM file: this daemon's certificate and its chain. Set, all RPC is in TLS, and both sides prove who they are.")},
+	{IMGO_PROPERTY("rpc.tls-key", STRING, struct daemon_config, rpc_tls.key, NULL, 0, 0,
+		"PEM file of its key; not set: it is in rpc.tls-cert.")},
+	{IMGO_PROPERTY("rpc.tls-ca", STRING, struct daemon_config, rpc_tls.ca, NULL, 0, 0,
+		"PEM file: the authority, or authorities, of the other daemons' certificates.")},
+	{IMGO_PROPERTY("rpc.tls-name", STRING, struct daemon_config, rpc_tls.name, NULL, 0, 253,
+		"Name that every daemon's certificate must carry; not set: any certificate of that authority will do.")},
 	{IMGO_PROPERTY("stop.deadline", DURATION, struct daemon_config, stop_ms, "5s", 0, 3600000,
 		"How long a stop may take to finish what is in flight.")},
 	{0},
@@ -79,6 +87,21 @@ const struct imgo_property daemon_api_table[] = {
 	{0},
 };
 
+const struct imgo_property daemon_tls_table[] = {
+	{IMGO_PROPERTY("tls.cert", STRING, struct imgo_tls_options, cert, NULL, 0, 0,
+		"PEM file: the certificate shown to clients, and its chain. Not set: no TLS. Read again on SIGHUP.")},
+	{IMGO_PROPERTY("tls.key", STRING, struct imgo_tls_options, key, NULL, 0, 0,
+		"PEM file of its key; not set: it is in tls.cert.")},
+	{IMGO_PROPERTY("tls.tickets", STRING, struct imgo_tls_options, tickets, NULL, 0, 0,
+		"File of session ticket keys, one a line, shared by all comets, so that a client that reconnects to any of them is "
+		"quick; not set: random ones. Read again on SIGHUP.")},
+	{IMGO_PROPERTY("tls.client-ca", STRING, struct imgo_tls_options, ca, NULL, 0, 0,
+		"PEM file of authorities: every client must show a certificate of one of them. Not set: none is asked for.")},
+	{IMGO_PROPERTY("tls.handshake-budget-us", UINT, struct imgo_tls_options, budget_us, "2000", 100, 1000000,
+		"Processor time for handshakes before others have their turn, in microseconds.")},
+	{0},
+};
+
 const struct imgo_property daemon_store_table[] = {
 	DAEMON_STORE_LIMITS(struct imgo_store_options, ),
 	{0},
@@ -112,6 +135,40 @@ static int make_loop(struct daemon *daemon, struct imgo_error *error)
 	return imgo_loop_new(&daemon->loop, &options, error);
 }
 
+/* ---- TLS ---- */
+
+static int open_rpc_tls(struct daemon *daemon, struct imgo_error *error)
+{
+	const struct imgo_tls_options *o = &daemon->common.rpc_tls;
+
+	if (o->cert)
+		return imgo_tls_new(&daemon->rpc_tls, daemon->loop, o, error);
+	if (!o->key && !o->ca && !o->name)
+		return 0;
+	error->code = IMGO_EINVAL;
+	snprintf(error->text, sizeof error->text, "rpc.tls-key, rpc.tls-ca and rpc.tls-name need rpc.tls-cert");
+	return error->code;
+}
+
+int daemon_client_tls(struct daemon *daemon, const struct imgo_tls_options *options, struct imgo_error *error)
+{
+	return options->cert ? imgo_tls_new(&daemon->client_tls, daemon->loop, options, error) : 0;
+}
+
+/* Failures are logged and counted by the library; what was in force stays. */
+static void on_hangup(int signo, void *user)
+{
+	struct daemon *daemon = user;
+
+	(void)signo;
+	if (daemon->client_tls)
+		imgo_tls_reload(daemon->client_tls, NULL);
+	if (daemon->rpc_tls)
+		imgo_tls_reload(daemon->rpc_tls, NULL);
+	if (!daemon->client_tls && !daemon->rpc_tls)
+		imgo_log_event(daemon->log, IMGO_LOG_INFO, daemon->program, "nothing-to-reload", NULL);
+}
+
 int daemon_start(struct daemon *daemon, const char *program, const char *summary, const struct imgo_config_set *sets,
 	size_t nsets, int argc, char **argv)
 {
@@ -121,6 +178,7 @@ int daemon_start(struct daemon *daemon, const char *program, const char *summary
 	int code;
 
 	memset(daemon, 0, sizeof *daemon);
+	daemon->common.rpc_tls = (struct imgo_tls_options)IMGO_TLS_OPTIONS_INIT;
 	daemon->program = program;
 	all[0] = (struct imgo_config_set){common_table, &daemon->common};
 	memcpy(all + 1, sets, nsets * sizeof *sets);
@@ -131,7 +189,7 @@ int daemon_start(struct daemon *daemon, const char *program, const char *summary
 		return DAEMON_BAD_CONFIG;
 	}
 	code = answer_verb(daemon);
-	if (code == DAEMON_RUN && make_loop(daemon, &error) < 0)
+	if (code == DAEMON_RUN && (make_loop(daemon, &error) < 0 || open_rpc_tls(daemon, &error) < 0))
 		code = daemon_fail(daemon, &error);
 	return code;
 }
@@ -214,6 +272,7 @@ void daemon_run(struct daemon *daemon, void (*stop)(void *user), void *user)
 	signal(SIGPIPE, SIG_IGN);
 	imgo_loop_on_signal(daemon->loop, SIGTERM, on_signal, daemon);
 	imgo_loop_on_signal(daemon->loop, SIGINT, on_signal, daemon);
+	imgo_loop_on_signal(daemon->loop, SIGHUP, on_hangup, daemon);
 	imgo_log_event(
 		daemon->log, IMGO_LOG_INFO, daemon->program, "started", "version=%s pid=%d", imgo_version(), getpid());
 	began_us = imgo_loop_now_us(daemon->loop);
@@ -226,6 +285,8 @@ void daemon_run(struct daemon *daemon, void (*stop)(void *user), void *user)
 void daemon_end(struct daemon *daemon)
 {
 	daemon_admin_close(daemon);
+	imgo_tls_free(daemon->client_tls);
+	imgo_tls_free(daemon->rpc_tls);
 	imgo_loop_free(daemon->loop);
 	imgo_stats_free(daemon->stats);
 	imgo_log_free(daemon->log);

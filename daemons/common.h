@@ -14,11 +14,13 @@
 #include <imgo/loop.h>
 #include <imgo/stats.h>
 #include <imgo/store.h>
+#include <imgo/tls.h>
 
 struct daemon_config {
 	int log_level;
 	const char *secret;
 	uint64_t stop_ms;
+	struct imgo_tls_options rpc_tls;
 };
 
 struct daemon {
@@ -31,6 +33,8 @@ struct daemon {
 	const char *admin_listen; /* of the table DAEMON_ADMIN */
 	struct imgo_admin *admin; /* NULL: none */
 	struct imgo_stat *log_dropped;
+	struct imgo_tls *rpc_tls; /* NULL: RPC in the clear */
+	struct imgo_tls *client_tls;
 	int log_fd;
 	bool stopping;
 	void (*stop)(void *user); /* on SIGTERM; must lead to daemon_stopped */
@@ -47,7 +51,11 @@ int daemon_start(struct daemon *daemon, const char *program, const char *summary
 /* Prints "program: what: error" and returns DAEMON_FAILED. */
 int daemon_fail(struct daemon *daemon, const struct imgo_error *error);
 
-/* Logs "ready" and runs until SIGTERM or SIGINT, which call stop(user); a second one ends at once. */
+/* The TLS of clients, daemon->client_tls, which SIGHUP reloads like that of RPC. Without a certificate: none, and 0. */
+int daemon_client_tls(struct daemon *daemon, const struct imgo_tls_options *options, struct imgo_error *error);
+
+/* Logs "ready" and runs until SIGTERM or SIGINT, which call stop(user); a second one ends at once. SIGHUP reads
+ * certificates and ticket keys again. */
 void daemon_run(struct daemon *daemon, void (*stop)(void *user), void *user);
 
 /*
@@ -88,6 +96,8 @@ extern const struct imgo_property daemon_api_table[]; /* struct imgo_http_option
 		IMGO_PROPERTY("store.bytes-max", SIZE, struct_, prefix_ bytes_max, "1m", 1024, 1073741824, \
 			"Bytes of bodies in one user's log; beyond it the oldest is dropped and counted.") \
 	}
+
+extern const struct imgo_property daemon_tls_table[]; /* struct imgo_tls_options, "tls.…" */
 
 extern const struct imgo_property daemon_store_table[]; /* struct imgo_store_options, "store.…" */
 

@@ -16,6 +16,9 @@ static const char usage[] =
 	"  listen   prints each message on a line as it arrives; comes back when the connection is lost\n"
 	"             --token T              who it is\n"
 	"             --tcp HOST:PORT        [127.0.0.1:8080], or --websocket HOST:PORT\n"
+	"             --tls HOST:PORT        or --wss HOST:PORT: the same two in TLS; --ca FILE: whom to trust [the "
+	"system's], --name N:\n"
+	"                                    whose certificate it must be [HOST], --insecure: anybody's\n"
 	"             --room R               enters it\n"
 	"             --device D             names the device (version 2)\n"
 	"             --count N              ends after N messages\n"
@@ -70,6 +73,11 @@ static bool find(struct cli_args *args, const char *word, const char ***value, b
 		{"--token", &args->token, NULL},
 		{"--tcp", &args->tcp, NULL},
 		{"--websocket", &args->websocket, NULL},
+		{"--tls", &args->tls, NULL},
+		{"--wss", &args->wss, NULL},
+		{"--ca", &args->ca, NULL},
+		{"--name", &args->name, NULL},
+		{"--insecure", NULL, &args->insecure},
 		{"--room", &args->room, NULL},
 		{"--count", &args->count, NULL},
 		{"--timeout", &args->timeout, NULL},

@@ -21,6 +21,10 @@ static const struct imgo_property table[] = {
 		"Address for TCP clients.")},
 	{IMGO_PROPERTY("comet.websocket", STRING, struct comet_config, options.websocket, "0.0.0.0:8090", 0, 0,
 		"Address for WebSocket clients.")},
+	{IMGO_PROPERTY("comet.tls", STRING, struct comet_config, options.tls, NULL, 0, 0,
+		"Address for TCP clients in TLS; needs tls.cert.")},
+	{IMGO_PROPERTY("comet.wss", STRING, struct comet_config, options.wss, "0.0.0.0:8095", 0, 0,
+		"Address for WebSocket clients in TLS; listened on when tls.cert is set.")},
 	{IMGO_PROPERTY("comet.rpc", STRING, struct comet_config, options.rpc, "127.0.0.1:8092", 0, 0,
 		"Address to listen on for jobs and logics.")},
 	{IMGO_PROPERTY("comet.rpc-advertise", STRING, struct comet_config, options.rpc_advertise, NULL, 0, 63,
@@ -63,10 +67,13 @@ static void on_superseded(struct imgo_edge *edge, void *user)
 	daemon_stopped(&comet->daemon);
 }
 
-static int open_admin(struct comet *comet, struct imgo_error *error)
+static int open_edge(struct comet *comet, const struct imgo_edge_options *options, struct imgo_hub_options *hub,
+	struct imgo_error *error)
 {
-	int err = daemon_admin_open(&comet->daemon, ADMIN, error);
-
+	hub->tls = comet->daemon.client_tls;
+	int err = imgo_edge_new(&comet->edge, comet->daemon.loop, options, error);
+	if (err == 0)
+		err = daemon_admin_open(&comet->daemon, ADMIN, error);
 	return err == 0 && comet->daemon.admin ? imgo_admin_watch_edge(comet->daemon.admin, comet->edge) : err;
 }
 
@@ -75,18 +82,23 @@ int main(int argc, char **argv)
 	struct comet_config config = {IMGO_EDGE_OPTIONS_INIT, 0};
 	struct imgo_hub_options hub = IMGO_HUB_OPTIONS_INIT;
 	struct comet comet = {.code = DAEMON_OK};
-	struct imgo_config_set sets[] = {{table, &config}, {daemon_hub_table, &hub}, {admin_table, &comet.daemon}};
+	struct imgo_tls_options tls = IMGO_TLS_OPTIONS_INIT;
+	struct imgo_config_set sets[] = {
+		{table, &config}, {daemon_hub_table, &hub}, {admin_table, &comet.daemon}, {daemon_tls_table, &tls}};
 	struct imgo_error error = {0};
-	int code = daemon_start(&comet.daemon, "imgo-comet", "holds the client connections", sets, 3, argc, argv);
+	int code = daemon_start(&comet.daemon, "imgo-comet", "holds the client connections", sets, 4, argc, argv);
 
 	if (code != DAEMON_RUN)
 		return code;
 	config.options.secret = comet.daemon.common.secret;
+	config.options.rpc_tls = comet.daemon.rpc_tls;
+	if (!tls.cert)
+		config.options.wss = NULL;
 	config.options.v1_ack = (enum imgo_v1_ack)config.v1_ack;
 	config.options.hub = &hub;
 	config.options.on_superseded = on_superseded;
 	config.options.user = &comet;
-	if (imgo_edge_new(&comet.edge, comet.daemon.loop, &config.options, &error) < 0 || open_admin(&comet, &error) < 0)
+	if (daemon_client_tls(&comet.daemon, &tls, &error) < 0 || open_edge(&comet, &config.options, &hub, &error) < 0)
 		comet.code = daemon_fail(&comet.daemon, &error);
 	else
 		daemon_run(&comet.daemon, stop, &comet);

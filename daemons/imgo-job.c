@@ -50,6 +50,7 @@ static int open_dispatch(struct job *job, const struct job_config *config, struc
 	options.store = job->cluster.store;
 	options.bus = job->cluster.bus;
 	options.secret = job->daemon.common.secret;
+	options.rpc_tls = job->daemon.rpc_tls;
 	options.group = config->group;
 	options.ttl_ms = job->cluster.stored.store.ttl_ms;
 	options.cast_age_max_ms = config->cast_age_max_ms;

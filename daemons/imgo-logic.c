@@ -68,6 +68,7 @@ static int open_logic(struct logic *logic, struct logic_config *config, struct i
 	config->push.bus = logic->cluster.bus;
 	config->push.secret = logic->daemon.common.secret;
 	config->push.auth_mode = (enum imgo_auth_mode)config->auth_mode;
+	config->push.rpc_tls = logic->daemon.rpc_tls;
 	config->push.sessions_policy = (enum imgo_sessions_policy)config->sessions_policy;
 	err = imgo_push_new(&logic->push, logic->daemon.loop, &config->push, error);
 	if (err < 0)

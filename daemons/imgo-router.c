@@ -40,6 +40,7 @@ int main(int argc, char **argv)
 	if (code != DAEMON_RUN)
 		return code;
 	config.options.secret = daemon.common.secret;
+	config.options.rpc_tls = daemon.rpc_tls;
 	code = DAEMON_OK;
 	if (imgo_registry_new_memory(&registry, daemon.loop, &error) < 0 ||
 		imgo_router_new(&router, daemon.loop, registry, &config.options, &error) < 0 ||

@@ -17,6 +17,7 @@ struct standalone {
 	struct imgo_dispatch_options dispatch;
 	struct imgo_http_options http;
 	struct imgo_hub_options hub;
+	struct imgo_tls_options tls;
 	struct imgo_store_options store;
 	struct imgo_bus_memory_options bus;
 	int sessions_policy, auth_mode, v1_ack;
@@ -33,6 +34,10 @@ static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("comet.tcp", STRING, struct standalone, edge.tcp, "0.0.0.0:8080", 0, 0, "Address for TCP clients.")},
 	{IMGO_PROPERTY("comet.websocket", STRING, struct standalone, edge.websocket, "0.0.0.0:8090", 0, 0,
 		"Address for WebSocket clients.")},
+	{IMGO_PROPERTY("comet.tls", STRING, struct standalone, edge.tls, NULL, 0, 0,
+		"Address for TCP clients in TLS; needs tls.cert.")},
+	{IMGO_PROPERTY("comet.wss", STRING, struct standalone, edge.wss, "0.0.0.0:8095", 0, 0,
+		"Address for WebSocket clients in TLS; listened on when tls.cert is set.")},
 	{IMGO_PROPERTY("comet.compare", DURATION, struct standalone, edge.compare_ms, "10s", 0, 600000,
 		"Each session is compared with its user's log this often; 0: never (for tests).")},
 	{IMGO_PROPERTY("v1.ack", ENUM, struct standalone, v1_ack, "tcp", 0, 0,
@@ -95,6 +100,12 @@ static int open_node(struct standalone *self, struct imgo_error *error)
 	self->node.http = &self->http;
 	if (self->page)
 		daemon_page_add(&self->http);
+	if (!self->tls.cert)
+		self->edge.wss = NULL;
+	err = daemon_client_tls(&self->daemon, &self->tls, error);
+	if (err)
+		return err;
+	self->hub.tls = self->daemon.client_tls;
 	err = imgo_node_new(&self->running, self->daemon.loop, &self->node, error);
 	if (err == 0 && self->page)
 		daemon_page_log(&self->daemon, imgo_node_http(self->running));
@@ -126,13 +137,14 @@ int main(int argc, char **argv)
 		.dispatch = IMGO_DISPATCH_OPTIONS_INIT,
 		.http = IMGO_HTTP_OPTIONS_INIT,
 		.hub = IMGO_HUB_OPTIONS_INIT,
+		.tls = IMGO_TLS_OPTIONS_INIT,
 		.store = IMGO_STORE_OPTIONS_INIT,
 		.bus = IMGO_BUS_MEMORY_OPTIONS_INIT,
 	};
 	struct imgo_config_set sets[] = {{table, &self}, {daemon_hub_table, &self.hub}, {daemon_api_table, &self.http},
-		{daemon_store_table, &self.store}, {admin_table, &self.daemon}};
+		{daemon_store_table, &self.store}, {admin_table, &self.daemon}, {daemon_tls_table, &self.tls}};
 	struct imgo_error error = {0};
-	int code = daemon_start(&self.daemon, "imgo", "the standalone push server", sets, 5, argc, argv);
+	int code = daemon_start(&self.daemon, "imgo", "the standalone push server", sets, 6, argc, argv);
 
 	if (code != DAEMON_RUN)
 		return code;

@@ -32,6 +32,7 @@
 #define IMGO_CLIENT_H
 
 #include <imgo/loop.h>
+#include <imgo/tls.h>
 #include <imgo/types.h>
 
 #ifdef __cplusplus
@@ -84,6 +85,9 @@ struct imgo_client_closed {
 	bool was_open;     /* there was an on_open */
 	bool final;        /* no further attempt: err is 0, IMGO_EDENIED or IMGO_ESTALE, or options.retry_max_ms is 0 */
 	uint64_t retry_ms; /* else: after so long */
+	/* TLS: what failed, for a person, static; else NULL. A certificate that is not accepted is
+	 * IMGO_EPROTO, and another attempt follows, as servers and their certificates change. */
+	const char *tls_why;
 };
 
 struct imgo_client_ops {
@@ -113,11 +117,13 @@ struct imgo_client_options {
 	uint64_t retry_max_ms;         /* default 30,000; 0: no second attempt */
 	size_t packet_max_bytes;       /* of a packet, or of a WebSocket message (a batch is one); default 16 MiB */
 	size_t send_queue_max_bytes;   /* what the socket does not take; default 1 MiB */
+	struct imgo_tls *tls;          /* in TLS: whom to trust; borrowed. NULL: in the clear */
+	const char *tls_name; /* what the server's certificate must be for; NULL: the host of the address. Copied */
 };
 #define IMGO_CLIENT_OPTIONS_INIT \
 	{ \
 		sizeof(struct imgo_client_options), NULL, IMGO_CLIENT_TCP, NULL, 1, NULL, NULL, "/sub", false, 30000, \
-			10000, 10000, 250, 30000, 16u << 20, 1u << 20 \
+			10000, 10000, 250, 30000, 16u << 20, 1u << 20, NULL, NULL \
 	}
 
 /* *out is the caller's. ops and options are copied, their strings too. Errors: IMGO_EINVAL, IMGO_ENOMEM. */

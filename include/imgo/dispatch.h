@@ -26,6 +26,7 @@ struct imgo_dispatch_options {
 	struct imgo_bus *bus;
 	struct imgo_edge *edge;   /* the comet in this process, borrowed; NULL: none */
 	const char *secret;       /* of the comets' RPC; NULL: none */
+	struct imgo_tls *rpc_tls; /* of the comets' RPC, borrowed; NULL: in the clear */
 	const char *group;        /* default "imgo-job" */
 	uint64_t ttl_ms;          /* of the store: how far back a rebuild goes; default 24 h */
 	uint64_t cast_age_max_ms; /* room and broadcast messages older than that are dropped; default 10,000 */
@@ -37,8 +38,8 @@ struct imgo_dispatch_options {
 };
 #define IMGO_DISPATCH_OPTIONS_INIT \
 	{ \
-		sizeof(struct imgo_dispatch_options), NULL, NULL, NULL, NULL, NULL, "imgo-job", 24ull * 3600 * 1000, \
-			10000, 0, 0, NULL \
+		sizeof(struct imgo_dispatch_options), NULL, NULL, NULL, NULL, NULL, NULL, "imgo-job", \
+			24ull * 3600 * 1000, 10000, 0, 0, NULL \
 	}
 
 /* Errors: IMGO_EINVAL, IMGO_EIO (poison_path), IMGO_ENOMEM. */

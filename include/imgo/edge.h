@@ -28,9 +28,12 @@ struct imgo_edge_options {
 	uint32_t comet;            /* comet.id, positive, unique among the comets */
 	const char *tcp;           /* "0.0.0.0:8080", NULL: none */
 	const char *websocket;     /* "0.0.0.0:8090", NULL: none */
+	const char *tls;           /* TCP in TLS, with hub->tls; NULL: none */
+	const char *wss;           /* WebSocket in TLS: "0.0.0.0:8095", NULL: none */
 	const char *rpc;           /* where jobs and logics reach it: "127.0.0.1:8092"; NULL: only in this process */
 	const char *rpc_advertise; /* the address that others are told; NULL: that of rpc */
 	const char *secret;        /* of RPC, both ways; NULL: none, loopback only */
+	struct imgo_tls *rpc_tls;  /* of RPC, both ways, borrowed; NULL: in the clear */
 	const char *logics;        /* RPC addresses of logics, comma-separated; or ... */
 	struct imgo_push *push;    /* ... the logic in this process, borrowed. One of the two. */
 	uint64_t lease_ms;         /* default 10,000 */
@@ -44,8 +47,8 @@ struct imgo_edge_options {
 };
 #define IMGO_EDGE_OPTIONS_INIT \
 	{ \
-		sizeof(struct imgo_edge_options), 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 10000, 10000, \
-			IMGO_V1_ACK_TCP, 64 * 1024, NULL, NULL, NULL \
+		sizeof(struct imgo_edge_options), 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+			10000, 10000, IMGO_V1_ACK_TCP, 64 * 1024, NULL, NULL, NULL \
 	}
 
 /* Listens when it returns; logins succeed as soon as a logic is reached. Errors: IMGO_EINVAL, IMGO_EIO (address in use:
@@ -63,6 +66,7 @@ IMGO_API bool imgo_edge_ready(const struct imgo_edge *edge);
 IMGO_API struct imgo_hub *imgo_edge_hub(struct imgo_edge *edge);
 /* Ports it listens on (0: not), for port 0 in the options. */
 IMGO_API void imgo_edge_ports(const struct imgo_edge *edge, int *tcp, int *websocket, int *rpc);
+IMGO_API void imgo_edge_tls_ports(const struct imgo_edge *edge, int *tls, int *wss);
 
 #ifdef __cplusplus
 }

@@ -39,6 +39,7 @@
 
 #include <imgo/loop.h>
 #include <imgo/msg.h>
+#include <imgo/tls.h>
 #include <imgo/types.h>
 
 #ifdef __cplusplus
@@ -55,6 +56,9 @@ struct imgo_conn {
 enum imgo_hub_kind {
 	IMGO_HUB_TCP = 0,       /* imgo's and goim's packets */
 	IMGO_HUB_WEBSOCKET = 1, /* path /sub; JSON in text or binary frames, or goim's packets in binary ones */
+	/* The same two in TLS, which needs imgo_hub_options.tls. (kind & IMGO_HUB_WEBSOCKET is true of both WebSockets.) */
+	IMGO_HUB_TLS = 2,
+	IMGO_HUB_WSS = 3,
 };
 
 /* Why a connection ended, and what its peer is told (WebSocket close code in brackets; on TCP it is just closed). */
@@ -187,11 +191,12 @@ struct imgo_hub_options {
 	uint32_t address_failures_max; /* failed logins a minute, beyond it its logins wait for a slot each; default 60 */
 	uint64_t refusal_delay_ms; /* IMGO_CLOSE_DENIED is told so long after the login came; default 100; 0: at once */
 	bool limit_loopback;       /* default false */
+	struct imgo_tls *tls; /* of IMGO_HUB_TLS and IMGO_HUB_WSS, borrowed; new certificates: imgo_tls_reload */
 };
 #define IMGO_HUB_OPTIONS_INIT \
 	{ \
 		sizeof(struct imgo_hub_options), 5000, 300000, 4096, 256 * 1024, 0, 10000, 16, 100, 1024, NULL, 0, \
-			1000, 60, 100, false \
+			1000, 60, 100, false, NULL \
 	}
 
 /* NULL: this is a list for options.origins; else what is wrong with it, for a person. Never to be freed. */
@@ -213,7 +218,7 @@ IMGO_API int imgo_hub_listen(
 IMGO_API void imgo_hub_stop_listening(struct imgo_hub *hub);
 
 /* Takes over a connected, non-blocking stream socket as if it had been accepted; the hub closes it, also on error.
- * Errors: IMGO_ELIMIT, IMGO_ENOMEM. */
+ * Errors: IMGO_ELIMIT, IMGO_ENOMEM, IMGO_EINVAL (kind, or TLS without a certificate). */
 IMGO_API int imgo_hub_adopt_fd(struct imgo_hub *hub, int fd, enum imgo_hub_kind kind);
 
 /* Answers on_auth. Errors: IMGO_ESTALE, IMGO_EINVAL (user, rooms, answered already), IMGO_ENOMEM (the client is closed: come

@@ -44,11 +44,12 @@ struct imgo_push_options {
 	const char *rpc_listen;
 	const char *secret; /* of RPC, both ways; NULL: none, loopback only */
 	enum imgo_auth_mode auth_mode;
+	struct imgo_tls *rpc_tls; /* of RPC, both ways, borrowed; NULL: in the clear */
 };
 #define IMGO_PUSH_OPTIONS_INIT \
 	{ \
 		sizeof(struct imgo_push_options), NULL, NULL, NULL, NULL, NULL, 16, IMGO_SESSIONS_REPLACE, 256 * 1024, \
-			10000, 65536, 300, NULL, NULL, IMGO_AUTH_TOKEN \
+			10000, 65536, 300, NULL, NULL, IMGO_AUTH_TOKEN, NULL \
 	}
 
 /* *out is the caller's. Errors: IMGO_EINVAL, IMGO_EIO (address), IMGO_ENOMEM. */

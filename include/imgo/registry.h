@@ -22,10 +22,11 @@ struct imgo_registry_remote_options {
 	uint32_t partitions;   /* the users' partitions of the bus; default 64 */
 	const char *secret;    /* of the RPC; NULL: none */
 	unsigned timeout_ms;   /* of one call; default 1,000 */
+	struct imgo_tls *tls;  /* of the RPC, borrowed; NULL: in the clear */
 };
 #define IMGO_REGISTRY_REMOTE_OPTIONS_INIT \
 	{ \
-		sizeof(struct imgo_registry_remote_options), NULL, 1, 64, NULL, 1000 \
+		sizeof(struct imgo_registry_remote_options), NULL, 1, 64, NULL, 1000, NULL \
 	}
 
 /* That of the routers, over RPC. Does not wait for them. Errors: IMGO_EINVAL, IMGO_ENOMEM. */

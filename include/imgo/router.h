@@ -13,13 +13,14 @@ struct imgo_router;
 
 struct imgo_router_options {
 	size_t size;
-	const char *listen;    /* RPC; default "127.0.0.1:7270" */
-	const char *secret;    /* NULL: none; without one only a loopback address is accepted */
-	uint32_t list_version; /* of the list of routers that this one is part of */
+	const char *listen;       /* RPC; default "127.0.0.1:7270" */
+	const char *secret;       /* NULL: none; without one only a loopback address is accepted */
+	uint32_t list_version;    /* of the list of routers that this one is part of */
+	struct imgo_tls *rpc_tls; /* of RPC, borrowed; NULL: in the clear */
 };
 #define IMGO_ROUTER_OPTIONS_INIT \
 	{ \
-		sizeof(struct imgo_router_options), "127.0.0.1:7270", NULL, 1 \
+		sizeof(struct imgo_router_options), "127.0.0.1:7270", NULL, 1, NULL \
 	}
 
 /* Listens when it returns. registry is borrowed. Errors: IMGO_EINVAL, IMGO_EIO (address in use: error says so), IMGO_ENOMEM. */

@@ -13,7 +13,7 @@
 /* On TCP the login tells the dialect; on WebSocket the first message has told it already. */
 static void choose_dialect(struct imgo__conn *c, const struct imgo__login *login, uint16_t ver)
 {
-	if (c->kind == IMGO_HUB_TCP && login->is_goim && ver != 2)
+	if (!imgo__conn_is_ws(c) && login->is_goim && ver != 2)
 		c->dialect = IMGO__DIALECT_TCPG;
 }
 

@@ -2,8 +2,8 @@
 /*
  * A connection's life.
  *
- *   HTTP ──upgrade──▶ OPEN ──op 7──▶ AUTHING ──auth_finish──▶ LIVE
- *     └───────────────┴──────kill───────┴───────────kill───────┴──▶ DYING ──reap──▶ (LINGER) ──▶ FREE
+ *   (SHAKE) ──TLS──▶ HTTP ──upgrade──▶ OPEN ──op 7──▶ AUTHING ──auth_finish──▶ LIVE
+ *      └──────────────┴────────────────┴──────kill───────┴───────────kill───────┴──▶ DYING ──reap──▶ (LINGER) ──▶ FREE
  *
  * kill() may come from anywhere, also from inside a callback of that very connection: it only marks the
  * connection, which from then on is found by no handle, and the reaper at the end of the turn does the rest:
@@ -57,8 +57,18 @@ int imgo__conn_open(struct imgo_hub *hub, int fd, enum imgo_hub_kind kind, const
 	c->pre = pre;
 	c->fd = fd;
 	c->kind = (uint8_t)kind;
-	c->state = kind == IMGO_HUB_WEBSOCKET ? IMGO__CONN_HTTP : IMGO__CONN_OPEN;
-	c->dialect = kind == IMGO_HUB_WEBSOCKET ? IMGO__DIALECT_JSON1 : IMGO__DIALECT_TCP1;
+	c->dialect = imgo__conn_is_ws(c) ? IMGO__DIALECT_JSON1 : IMGO__DIALECT_TCP1;
+	if (c->kind & IMGO_HUB_TLS && imgo__conn_tls_open(c)) {
+		free(pre);
+		imgo__slab_give(hub, c);
+		imgo_stat_add(hub->stats.refused_memory, 1);
+		imgo__sock_close(hub->loop, fd);
+		return IMGO_ENOMEM;
+	}
+	if (c->kind & IMGO_HUB_TLS)
+		c->state = IMGO__CONN_SHAKE;
+	else
+		imgo__conn_begin(c);
 	imgo__links_append(hub, &hub->waiting, c);
 	hub->unauthenticated++;
 	hub->connections++;
@@ -69,6 +79,11 @@ int imgo__conn_open(struct imgo_hub *hub, int fd, enum imgo_hub_kind kind, const
 	imgo__conn_watch(c, IMGO__READ);
 	imgo__conn_deadline(c, hub->opt.handshake_timeout_ms);
 	return 0;
+}
+
+void imgo__conn_begin(struct imgo__conn *c)
+{
+	c->state = imgo__conn_is_ws(c) ? IMGO__CONN_HTTP : IMGO__CONN_OPEN;
 }
 
 void imgo__conn_watch(struct imgo__conn *c, int events)
@@ -144,6 +159,7 @@ void imgo__conn_position(struct imgo__conn *c, uint64_t *queued, uint64_t *ackno
 	if (!acknowledged)
 		return;
 	uint64_t written = imgo__conn_written(c);
+	struct imgo__tls_conn *tls = imgo__conn_tls(c);
 	int unsent = imgo__sock_unsent(c->hub->loop, c->fd);
 	if (unsent < 0) {
 		*acknowledged = 0;
@@ -151,7 +167,10 @@ void imgo__conn_position(struct imgo__conn *c, uint64_t *queued, uint64_t *ackno
 	}
 	if (unsent > 0 && (c->flags & IMGO__CONN_FIN_SENT))
 		unsent--; /* the FIN counts as a byte there */
-	*acknowledged = written > (uint64_t)unsent ? written - (uint64_t)unsent : 0;
+	if (tls)
+		*acknowledged = imgo__tls_acknowledged(tls, (uint64_t)unsent);
+	else
+		*acknowledged = written > (uint64_t)unsent ? written - (uint64_t)unsent : 0;
 }
 
 /* ---- the end ---- */
@@ -204,6 +223,8 @@ static void destroy(struct imgo__conn *c, bool reset)
 		say_goodbye(c);
 	imgo__timer_stop(hub->loop, &c->timer);
 	imgo__conn_watch(c, 0);
+	if (c->kind & IMGO_HUB_TLS)
+		imgo__conn_tls_close(c);
 	if (reset)
 		imgo__sock_reset(hub->loop, c->fd);
 	else
@@ -220,10 +241,16 @@ static void destroy(struct imgo__conn *c, bool reset)
 
 static void finish_writing(struct imgo__conn *c)
 {
-	if (c->out || (c->flags & IMGO__CONN_FIN_SENT))
+	if (imgo__conn_unwritten(c) || (c->flags & IMGO__CONN_FIN_SENT))
 		return;
 	if (c->flags & IMGO__CONN_GOODBYE_DUE) {
 		imgo__conn_watch(c, IMGO__READ);
+		return;
+	}
+	if (c->kind & IMGO_HUB_TLS)
+		imgo__tls_bye(imgo__conn_tls(c));
+	if (imgo__conn_unwritten(c)) {
+		imgo__conn_watch(c, IMGO__READ | IMGO__WRITE);
 		return;
 	}
 	imgo__sock_shutdown(c->hub->loop, c->fd);
@@ -238,10 +265,16 @@ static void check_reset(struct imgo__conn *c)
 		c->why = IMGO_CLOSE_RESET;
 }
 
+/* There is something that a reset could destroy on its way. */
+static bool has_spoken(const struct imgo__conn *c)
+{
+	return c->queued > 0 || ((c->kind & IMGO_HUB_TLS) && imgo__tls_spoke(imgo__conn_tls(c)));
+}
+
 /* Our last words are said, or will be: waits for the peer's end. */
 static void start_lingering(struct imgo__conn *c, uint64_t ms)
 {
-	imgo__conn_watch(c, IMGO__READ | (c->out ? IMGO__WRITE : 0));
+	imgo__conn_watch(c, IMGO__READ | (imgo__conn_unwritten(c) ? IMGO__WRITE : 0));
 	finish_writing(c);
 	imgo__conn_deadline(c, ms);
 }
@@ -265,7 +298,7 @@ void imgo__conn_reap(struct imgo__conn *c)
 		imgo__hub_say(hub, &hub->slow, "slow-clients-closed");
 	else if (c->why == IMGO_CLOSE_FLOOD)
 		imgo__hub_say(hub, &hub->flooding, "flooding-clients-closed");
-	if (c->why == IMGO_CLOSE_RESET || (c->flags & IMGO__CONN_FIN_READ) || c->queued == 0) {
+	if (c->why == IMGO_CLOSE_RESET || (c->flags & IMGO__CONN_FIN_READ) || !has_spoken(c)) {
 		destroy(c, c->why == IMGO_CLOSE_RESET);
 		return;
 	}
@@ -286,6 +319,8 @@ void imgo__conn_destroy(struct imgo__conn *c)
 		imgo__conn_detach(c);
 		say_goodbye(c);
 		imgo_stat_add(c->hub->stats.closed[c->why], 1);
+		if (c->kind & IMGO_HUB_TLS)
+			imgo__tls_bye(imgo__conn_tls(c));
 		/* Input that nobody reads any more would turn the close into a reset. */
 		imgo__sock_shutdown(c->hub->loop, c->fd);
 		(void)imgo__sock_read(c->hub->loop, c->fd, c->hub->rbuf, sizeof c->hub->rbuf);
@@ -297,8 +332,8 @@ static void linger(struct imgo__conn *c, int events)
 {
 	struct imgo_hub *hub = c->hub;
 
-	if ((events & IMGO__WRITE) && c->out) {
-		if (!imgo__conn_flush(c)) {
+	if ((events & IMGO__WRITE) && imgo__conn_unwritten(c)) {
+		if (((c->kind & IMGO_HUB_TLS) && !imgo__conn_tls_flush(c)) || !imgo__conn_flush(c)) {
 			c->why = IMGO_CLOSE_RESET;
 			destroy(c, true);
 			return;
@@ -341,7 +376,9 @@ static void on_event(struct imgo_loop *loop, struct imgo__io *io, int events)
 	} else {
 		if (events & IMGO__WRITE)
 			imgo__conn_writable(c);
-		if (events & IMGO__READ)
+		if (events & IMGO__READ && c->state == IMGO__CONN_SHAKE)
+			imgo__conn_shake(c);
+		else if (events & IMGO__READ)
 			imgo__conn_readable(c);
 	}
 	hub->busy--;

@@ -94,10 +94,17 @@ void imgo__hub_room_made(struct imgo_hub *hub)
 		imgo__listener_resume(imgo__container_of(link, struct hub_listener, link)->listener);
 }
 
+static bool can_speak(const struct imgo_hub *hub, enum imgo_hub_kind kind)
+{
+	return !(kind & IMGO_HUB_TLS) || (hub->opt.tls && imgo__tls_has_cert(hub->opt.tls));
+}
+
 int imgo_hub_listen(struct imgo_hub *hub, const char *address, enum imgo_hub_kind kind, int *port, struct imgo_error *error)
 {
-	if (hub->freeing || (kind != IMGO_HUB_TCP && kind != IMGO_HUB_WEBSOCKET))
+	if (hub->freeing || (unsigned)kind > IMGO_HUB_WSS)
 		return imgo__fail(error, IMGO_EINVAL, "no such kind of listener");
+	if (!can_speak(hub, kind))
+		return imgo__fail(error, IMGO_EINVAL, "TLS needs a certificate: imgo_hub_options.tls, tls.cert");
 	struct hub_listener *l = imgo__zalloc(sizeof *l);
 	if (!l)
 		return imgo__fail(error, IMGO_ENOMEM, "out of memory");
@@ -129,6 +136,10 @@ int imgo_hub_adopt_fd(struct imgo_hub *hub, int fd, enum imgo_hub_kind kind)
 
 	if (getpeername(fd, (struct sockaddr *)&peer.ss, &peer.len))
 		peer = (struct imgo__addr){.len = 0};
+	if ((unsigned)kind > IMGO_HUB_WSS || !can_speak(hub, kind)) {
+		imgo__sock_close(hub->loop, fd);
+		return IMGO_EINVAL;
+	}
 	imgo__sock_watch_peer(fd);
 	return imgo__conn_open(hub, fd, kind, &peer);
 }
@@ -195,10 +206,12 @@ static void on_turn(struct imgo_loop *loop, struct imgo__task *task)
 
 	(void)loop;
 	hub->busy++;
+	hub->turning = true;
 	imgo__casts_walk_fresh(hub);
 	for (int i = 0; i < ROUNDS && !hub->freeing && (c = todo_pop(hub)) != NULL; i++)
 		serve(c);
 	count_all(hub);
+	hub->turning = false;
 	hub->busy--;
 	if (!hub->freeing && (hub->todo.head || !imgo__list_empty(&hub->fresh)))
 		imgo__hub_schedule(hub);
@@ -438,6 +451,7 @@ static void hub_destroy(struct imgo_hub *hub)
 	imgo__collector_remove(&hub->collector);
 	imgo__guard_fini(hub);
 	imgo__slab_free(hub);
+	imgo__hub_tls_fini(hub);
 	imgo__buf_free(&hub->scratch);
 	free(hub->origins);
 	free(hub);

@@ -178,6 +178,15 @@ static void arrived(struct imgo__conn *c, uint8_t *p, size_t len)
 		tidy(c);
 }
 
+static enum imgo_close read_error(ssize_t n)
+{
+	if (n == IMGO_EPROTO) /* TLS that is none */
+		return IMGO_CLOSE_PROTOCOL;
+	if (n == IMGO_ELIMIT)
+		return IMGO_CLOSE_FLOOD;
+	return n == 0 ? IMGO_CLOSE_PEER : IMGO_CLOSE_RESET;
+}
+
 void imgo__conn_readable(struct imgo__conn *c)
 {
 	struct imgo_hub *hub = c->hub;
@@ -190,14 +199,14 @@ void imgo__conn_readable(struct imgo__conn *c)
 				imgo__conn_watch(c, c->events & ~IMGO__READ);
 			return;
 		}
-		ssize_t n = imgo__sock_read(hub->loop, c->fd, p, want);
+		ssize_t n = imgo__conn_read(c, p, want);
 		hub->tally.reads++;
 		if (n == IMGO_ETIMEDOUT)
 			return;
 		if (n == 0)
 			c->flags |= IMGO__CONN_FIN_READ;
 		if (n <= 0) {
-			imgo__conn_kill(c, n == 0 ? IMGO_CLOSE_PEER : IMGO_CLOSE_RESET);
+			imgo__conn_kill(c, read_error(n));
 			return;
 		}
 		if (hub->opt.websocket_ping_ms) {
@@ -205,15 +214,20 @@ void imgo__conn_readable(struct imgo__conn *c)
 			c->flags &= (uint16_t)~IMGO__CONN_PINGED;
 		}
 		arrived(c, p, (size_t)n);
-		if ((size_t)n < want)
+		if ((size_t)n < want && !imgo__conn_pending(c))
 			return;
 	}
+	if (imgo__conn_alive(c) && !hub->freeing && imgo__conn_pending(c))
+		imgo__conn_todo(c, IMGO__CONN_RESUME); /* the socket does not say so again */
 }
 
 void imgo__conn_resume(struct imgo__conn *c)
 {
 	if (c->in && c->in->buf.len > 0)
 		take_kept(c);
-	if (imgo__conn_alive(c))
-		imgo__conn_watch(c, c->events | IMGO__READ);
+	if (!imgo__conn_alive(c))
+		return;
+	imgo__conn_watch(c, c->events | IMGO__READ);
+	if (imgo__conn_pending(c))
+		imgo__conn_readable(c);
 }

@@ -5,7 +5,7 @@
  *   hub.c     making and freeing, listeners, limits, the public calls that are only a look-up
  *   slab.c    where connections live, and their handles
  *   conn.c    a connection's life: opening, deadlines, events, closing, lingering
- *   input.c   reading: the shared buffer, partial input
+ *   input.c   reading: the shared buffer, partial input      tls.c  what is different with TLS
  *   ws.c      WebSocket: upgrade, frames           packet.c  what each operation does
  *   auth.c    logging in                           output.c  writing: at once, or at the end of the turn
  *   room.c    users, rooms and memberships         cast.c    fan-out
@@ -32,6 +32,7 @@
 #include "loop/loop.h"
 #include "net/listener.h"
 #include "net/outq.h"
+#include "net/tls.h"
 
 enum {
 	IMGO__HUB_PAGE = 256,       /* connections a page of the slab */
@@ -49,6 +50,7 @@ enum {
 
 enum imgo__conn_state {
 	IMGO__CONN_FREE = 0,
+	IMGO__CONN_SHAKE,   /* TLS: the handshake goes on */
 	IMGO__CONN_HTTP,    /* WebSocket: the upgrade is to come */
 	IMGO__CONN_OPEN,    /* the login is to come */
 	IMGO__CONN_AUTHING, /* the host was asked */
@@ -200,6 +202,8 @@ struct imgo_hub {
 
 	struct imgo__conn **pages;
 	uint32_t npages, free_head;
+	struct imgo__tls_conn ***tls; /* by page and place in it; where no TLS connection ever was, there is nothing */
+	uint32_t ntls;
 	uint32_t connections, authenticated, unauthenticated;
 	struct imgo__list_ends waiting; /* connections not logged in */
 	struct imgo__guard guard;
@@ -217,6 +221,7 @@ struct imgo_hub {
 	struct imgo__task free_task;
 	unsigned busy; /* inside an event: the host may be on the stack */
 	unsigned hold; /* casts are being handed out: connections are detached later, by the reaper */
+	bool turning;  /* the end of a turn: sockets are not read */
 	bool freeing;
 
 	struct imgo__hub_tally tally;
@@ -255,10 +260,6 @@ void imgo__conn_kill(struct imgo__conn *c, enum imgo_close why);
 void imgo__conn_watch(struct imgo__conn *c, int events);
 void imgo__conn_deadline(struct imgo__conn *c, uint64_t delay_ms);
 void imgo__conn_position(struct imgo__conn *c, uint64_t *queued, uint64_t *acknowledged);
-static inline uint64_t imgo__conn_written(const struct imgo__conn *c)
-{
-	return c->queued - (c->out ? c->out->bytes : 0);
-}
 /* Puts it on the to-do list for what `flags` says. */
 void imgo__conn_todo(struct imgo__conn *c, unsigned flags);
 void imgo__conn_reap(struct imgo__conn *c);
@@ -269,10 +270,12 @@ static inline bool imgo__conn_is_goim(const struct imgo__conn *c)
 {
 	return c->dialect == IMGO__DIALECT_TCPG || c->dialect == IMGO__DIALECT_BING;
 }
+/* The upgrade or the login is to come. */
+void imgo__conn_begin(struct imgo__conn *c);
 /* Logged in, or asked about, or neither yet; but not closed. */
 static inline bool imgo__conn_alive(const struct imgo__conn *c)
 {
-	return c->state >= IMGO__CONN_HTTP && c->state <= IMGO__CONN_LIVE;
+	return c->state >= IMGO__CONN_SHAKE && c->state <= IMGO__CONN_LIVE;
 }
 
 /* ---- guard.c ---- */
@@ -296,6 +299,47 @@ void imgo__conn_resume(struct imgo__conn *c); /* takes what was held while the h
 void imgo__input_free(struct imgo__conn *c);
 struct imgo__input *imgo__input_get(struct imgo__conn *c); /* makes it; NULL: out of memory (the connection is closed) */
 bool imgo__conn_spend(struct imgo__conn *c);               /* one packet of its budget; false: closed for it */
+
+/* ---- tls.c: one way in and one way out for both; a plain connection pays a look at `kind` ---- */
+static inline bool imgo__conn_is_ws(const struct imgo__conn *c)
+{
+	return c->kind & IMGO_HUB_WEBSOCKET;
+}
+static inline struct imgo__tls_conn *imgo__conn_tls(const struct imgo__conn *c)
+{
+	return c->kind & IMGO_HUB_TLS ? c->hub->tls[c->slot / IMGO__HUB_PAGE][c->slot % IMGO__HUB_PAGE] : NULL;
+}
+int imgo__conn_tls_open(struct imgo__conn *c); /* 0, IMGO_ENOMEM */
+void imgo__conn_tls_close(struct imgo__conn *c);
+void imgo__conn_shake(struct imgo__conn *c);
+ssize_t imgo__conn_tls_read(struct imgo__conn *c, void *p, size_t len);
+ssize_t imgo__conn_tls_writev(struct imgo__conn *c, const struct iovec *iov, int n);
+bool imgo__conn_tls_flush(struct imgo__conn *c); /* false: killed */
+void imgo__hub_tls_fini(struct imgo_hub *hub);
+
+static inline ssize_t imgo__conn_read(struct imgo__conn *c, void *p, size_t len)
+{
+	return c->kind & IMGO_HUB_TLS ? imgo__conn_tls_read(c, p, len) : imgo__sock_read(c->hub->loop, c->fd, p, len);
+}
+static inline ssize_t imgo__conn_writev(struct imgo__conn *c, const struct iovec *iov, int n)
+{
+	return c->kind & IMGO_HUB_TLS ? imgo__conn_tls_writev(c, iov, n) : imgo__sock_writev(c->hub->loop, c->fd, iov, n);
+}
+/* Something is read from the socket, but not taken by the hub. */
+static inline bool imgo__conn_pending(const struct imgo__conn *c)
+{
+	return (c->kind & IMGO_HUB_TLS) && imgo__tls_pending(imgo__conn_tls(c));
+}
+/* Bytes of `queued` that the socket took. */
+static inline uint64_t imgo__conn_written(const struct imgo__conn *c)
+{
+	return c->kind & IMGO_HUB_TLS ? imgo__tls_written(imgo__conn_tls(c)) : c->queued - (c->out ? c->out->bytes : 0);
+}
+/* Something is not in the socket yet. */
+static inline bool imgo__conn_unwritten(const struct imgo__conn *c)
+{
+	return c->out || ((c->kind & IMGO_HUB_TLS) && imgo__tls_held(imgo__conn_tls(c)) > 0);
+}
 
 /* ---- ws.c: both return bytes taken, or 0 and *need ---- */
 size_t imgo__ws_upgrade(struct imgo__conn *c, uint8_t *data, size_t len, size_t *need);

@@ -48,7 +48,7 @@ bool imgo__conn_give(struct imgo__conn *c, struct imgo__chunk *chunk)
 
 	if (c->out)
 		return wait_with(c, chunk, 0) == 0;
-	ssize_t n = imgo__sock_writev(hub->loop, c->fd, &iov, 1);
+	ssize_t n = imgo__conn_writev(c, &iov, 1);
 	hub->tally.writes++;
 	if (n == (ssize_t)chunk->len) {
 		hub->tally.bytes_out += chunk->len;
@@ -89,7 +89,7 @@ bool imgo__conn_flush(struct imgo__conn *c)
 		int count = imgo__outq_iov(c->out, iov, VECTORS);
 		for (int i = 0; i < count; i++)
 			asked += iov[i].iov_len;
-		ssize_t n = imgo__sock_writev(hub->loop, c->fd, iov, count);
+		ssize_t n = imgo__conn_writev(c, iov, count);
 		hub->tally.writes++;
 		if (n < 0 && n != IMGO_ETIMEDOUT) {
 			imgo__conn_kill(c, IMGO_CLOSE_RESET);
@@ -111,7 +111,9 @@ void imgo__conn_writable(struct imgo__conn *c)
 {
 	struct imgo_hub *hub = c->hub;
 
-	if (!imgo__conn_alive(c) || !imgo__conn_flush(c) || c->out)
+	if (!imgo__conn_alive(c) || ((c->kind & IMGO_HUB_TLS) && !imgo__conn_tls_flush(c)))
+		return;
+	if (!imgo__conn_flush(c) || imgo__conn_unwritten(c))
 		return;
 	imgo__conn_watch(c, c->events & ~IMGO__WRITE);
 	if (!(c->flags & IMGO__CONN_DRAIN))

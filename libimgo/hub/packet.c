@@ -99,7 +99,7 @@ static int body_text(
 		if (imgo__json_unquote(buf, packet->body))
 			return IMGO_ENOMEM;
 		*text = imgo_strn(buf->data, buf->len);
-	} else if (c->kind == IMGO_HUB_WEBSOCKET && imgo_str_eq(packet->body, imgo_str("{}"))) {
+	} else if (imgo__conn_is_ws(c) && imgo_str_eq(packet->body, imgo_str("{}"))) {
 		text->len = 0;
 	}
 	return 0;

@@ -6,6 +6,9 @@
  *
  * Writing: always from the deferred task, until the kernel takes no more; then the descriptor is watched for
  * being writable. A buffer that grew beyond 64 kB is given back when it is empty.
+ *
+ * In TLS (net/tls.h) the same, with a handshake between being connected and being open. What is taken from `out` then is
+ * encrypted and on its way, though the socket may not have all of it.
  */
 #include "net/stream.h"
 
@@ -17,6 +20,8 @@ enum { READ_STEP = 16 * 1024, READ_EVENT = 256 * 1024, KEEP = 64 * 1024 };
 
 static void on_event(struct imgo_loop *loop, struct imgo__io *io, int events);
 static void on_task(struct imgo_loop *loop, struct imgo__task *task);
+static void on_shaken(void *owner, int err);
+static void receive(struct imgo__stream *s);
 
 void imgo__stream_init(struct imgo__stream *s, struct imgo_loop *loop, const struct imgo__stream_ops *ops)
 {
@@ -34,27 +39,53 @@ static void watch(struct imgo__stream *s)
 	imgo__io_set(s->loop, &s->io, events);
 }
 
-static void start(struct imgo__stream *s, int fd, bool connecting)
+void imgo__stream_secure(struct imgo__stream *s, struct imgo_tls *tls, const char *alpn, const char *host)
 {
+	s->secure = tls;
+	s->alpn = alpn;
+	s->host = host;
+}
+
+/* Takes fd. */
+static int start(struct imgo__stream *s, int fd, bool connecting)
+{
+	struct imgo__tls_setup setup = {
+		.fd = fd, .server = !connecting, .alpn = s->alpn, .host = s->host, .shaken = on_shaken, .owner = s};
+	int err = s->secure ? imgo__tls_open(&s->tls, s->secure, &setup) : 0;
+
+	if (err) {
+		imgo__sock_close(s->loop, fd);
+		return err;
+	}
 	s->fd = fd;
+	s->server = !connecting;
 	s->connecting = connecting;
+	s->shaking = s->secure != NULL;
 	s->active_ms = imgo__loop_now_ms(s->loop);
 	imgo__io_init(&s->io, on_event, fd);
 	watch(s);
+	return 0;
 }
 
-void imgo__stream_accept(struct imgo__stream *s, int fd)
+int imgo__stream_accept(struct imgo__stream *s, int fd)
 {
-	start(s, fd, false);
+	return start(s, fd, false);
 }
 
 int imgo__stream_connect(struct imgo__stream *s, const struct imgo__addr *addr)
 {
 	int fd, err = imgo__sock_connect(s->loop, addr, &fd);
 
-	if (err == 0)
-		start(s, fd, true);
-	return err;
+	return err ? err : start(s, fd, true);
+}
+
+void imgo__stream_end(struct imgo__stream *s)
+{
+	if (s->fd < 0)
+		return;
+	if (s->tls)
+		imgo__tls_bye(s->tls);
+	imgo__sock_shutdown(s->loop, s->fd);
 }
 
 void imgo__stream_close(struct imgo__stream *s)
@@ -63,6 +94,11 @@ void imgo__stream_close(struct imgo__stream *s)
 		return;
 	imgo__task_cancel(&s->task);
 	imgo__io_set(s->loop, &s->io, 0);
+	if (s->tls) {
+		imgo__tls_bye(s->tls);
+		imgo__tls_close(s->tls);
+		s->tls = NULL;
+	}
 	imgo__sock_close(s->loop, s->fd);
 	s->fd = -1;
 }
@@ -76,6 +112,8 @@ void imgo__stream_fini(struct imgo__stream *s)
 
 static void fail(struct imgo__stream *s, int err)
 {
+	if (s->tls && *imgo__tls_why(s->tls))
+		s->why = imgo__tls_why(s->tls);
 	imgo__stream_close(s);
 	s->ops->closed(s, err);
 }
@@ -85,13 +123,17 @@ void imgo__stream_pause(struct imgo__stream *s, bool pause)
 	if (s->paused == pause || s->fd < 0)
 		return;
 	s->paused = pause;
+	if (s->shaking)
+		return;
 	watch(s);
+	if (!pause && s->tls && imgo__tls_pending(s->tls))
+		imgo__defer(s->loop, &s->task);
 }
 
 /* ---- writing ---- */
 void imgo__stream_push(struct imgo__stream *s)
 {
-	if (s->fd >= 0 && !s->connecting && !s->waiting)
+	if (s->fd >= 0 && !s->connecting && !s->shaking && !s->waiting)
 		imgo__defer(s->loop, &s->task);
 }
 
@@ -108,11 +150,16 @@ static void trim_out(struct imgo__stream *s)
 static void flush(struct imgo__stream *s)
 {
 	bool had_to_wait = s->waiting;
+	int held = s->tls ? imgo__tls_flush(s->tls) : 0;
 
-	s->waiting = false;
+	if (held < 0 && held != IMGO_ETIMEDOUT) {
+		fail(s, held);
+		return;
+	}
+	s->waiting = held < 0;
 	while (s->out_at < s->out.len && !s->waiting) {
 		struct iovec iov = {s->out.data + s->out_at, imgo__stream_unsent(s)};
-		ssize_t n = imgo__sock_writev(s->loop, s->fd, &iov, 1);
+		ssize_t n = s->tls ? imgo__tls_writev(s->tls, &iov, 1) : imgo__sock_writev(s->loop, s->fd, &iov, 1);
 		if (n == IMGO_ETIMEDOUT) {
 			s->waiting = true;
 		} else if (n < 0) {
@@ -125,6 +172,8 @@ static void flush(struct imgo__stream *s)
 		}
 	}
 	trim_out(s);
+	if (s->tls && imgo__tls_held(s->tls) > 0)
+		s->waiting = true;
 	if (s->waiting != had_to_wait)
 		watch(s);
 	if (!s->waiting && s->ops->drained)
@@ -136,8 +185,11 @@ static void on_task(struct imgo_loop *loop, struct imgo__task *task)
 	struct imgo__stream *s = imgo__container_of(task, struct imgo__stream, task);
 
 	(void)loop;
-	if (s->fd >= 0 && !s->connecting)
-		flush(s);
+	if (s->fd < 0 || s->connecting || s->shaking)
+		return;
+	flush(s);
+	if (s->fd >= 0 && !s->paused && s->tls && imgo__tls_pending(s->tls))
+		receive(s);
 }
 
 /* ---- reading ---- */
@@ -160,6 +212,18 @@ void imgo__stream_again(struct imgo__stream *s)
 		trim_in(s);
 }
 
+static ssize_t read_some(struct imgo__stream *s, uint8_t *p, size_t len)
+{
+	if (!s->tls)
+		return imgo__sock_read(s->loop, s->fd, p, len);
+	ssize_t n = imgo__tls_read(s->tls, p, len, true);
+	if (imgo__tls_held(s->tls) > 0 && !s->waiting) {
+		s->waiting = true;
+		watch(s);
+	}
+	return n;
+}
+
 static void receive(struct imgo__stream *s)
 {
 	size_t total = 0;
@@ -172,7 +236,7 @@ static void receive(struct imgo__stream *s)
 			return;
 		}
 		room = s->in.cap - s->in.len;
-		n = imgo__sock_read(s->loop, s->fd, s->in.data + s->in.len, room);
+		n = read_some(s, s->in.data + s->in.len, room);
 		if (n == IMGO_ETIMEDOUT)
 			return;
 		if (n <= 0) {
@@ -186,9 +250,50 @@ static void receive(struct imgo__stream *s)
 			return;
 		trim_in(s);
 		total += (size_t)n;
-		if ((size_t)n < room)
+		if ((size_t)n < room && !(s->tls && imgo__tls_pending(s->tls)))
 			return;
 	} while (!s->paused && total < READ_EVENT);
+	if (s->tls && !s->paused && imgo__tls_pending(s->tls))
+		imgo__defer(s->loop, &s->task); /* the socket does not say so again */
+}
+
+/* ---- the handshake ---- */
+static void shake(struct imgo__stream *s)
+{
+	if (imgo__tls_shake(s->tls))
+		imgo__io_set(s->loop, &s->io, 0); /* until its step is done */
+}
+
+static void flush_handshake(struct imgo__stream *s)
+{
+	int err = imgo__tls_flush(s->tls);
+
+	if (err == IMGO_ETIMEDOUT)
+		return;
+	s->waiting = false;
+	watch(s);
+	if (err)
+		fail(s, err);
+}
+
+static void on_shaken(void *owner, int err)
+{
+	struct imgo__stream *s = owner;
+
+	if (err && err != IMGO_ETIMEDOUT) {
+		fail(s, err);
+		return;
+	}
+	s->shaking = err != 0;
+	s->waiting = imgo__tls_held(s->tls) > 0;
+	watch(s);
+	if (s->shaking)
+		return;
+	s->active_ms = imgo__loop_now_ms(s->loop);
+	if (!s->server)
+		s->ops->opened(s);
+	if (s->fd >= 0)
+		imgo__defer(s->loop, &s->task); /* what came with the handshake's last bytes, and what is to be sent */
 }
 
 static void connected(struct imgo__stream *s)
@@ -201,7 +306,10 @@ static void connected(struct imgo__stream *s)
 	}
 	s->connecting = false;
 	watch(s);
-	s->ops->opened(s);
+	if (s->tls)
+		shake(s);
+	else
+		s->ops->opened(s);
 }
 
 static void on_event(struct imgo_loop *loop, struct imgo__io *io, int events)
@@ -211,6 +319,13 @@ static void on_event(struct imgo_loop *loop, struct imgo__io *io, int events)
 	(void)loop;
 	if (s->connecting) {
 		connected(s);
+		return;
+	}
+	if (s->shaking) {
+		if (events & IMGO__WRITE)
+			flush_handshake(s);
+		if (s->fd >= 0 && events & IMGO__READ)
+			shake(s);
 		return;
 	}
 	if (events & IMGO__WRITE)

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "loop/loop.h"
+#include "net/tls.h"
 
 struct imgo__stream;
 
@@ -32,12 +33,19 @@ struct imgo__stream {
 	uint64_t sent;        /* bytes, ever */
 	uint64_t active_ms;   /* when the last bytes came or went */
 	int fd;               /* -1: closed */
-	bool connecting, paused, waiting;
+	/* With TLS, which is opened with the socket. */
+	struct imgo_tls *secure;
+	struct imgo__tls_conn *tls;
+	const char *alpn, *host, *why; /* why: static, what failed, for a person; else NULL */
+	bool server, connecting, shaking, paused, waiting;
 };
 
 void imgo__stream_init(struct imgo__stream *s, struct imgo_loop *loop, const struct imgo__stream_ops *ops);
-void imgo__stream_accept(struct imgo__stream *s, int fd);                        /* takes it and begins to read */
+/* Before the next two: in TLS, borrowed; alpn static, host (client: what the server must prove, or NULL) lives as long. */
+void imgo__stream_secure(struct imgo__stream *s, struct imgo_tls *tls, const char *alpn, const char *host);
+int imgo__stream_accept(struct imgo__stream *s, int fd); /* takes it, also when it fails (IMGO_ENOMEM), and begins to read */
 int imgo__stream_connect(struct imgo__stream *s, const struct imgo__addr *addr); /* an error: nothing happened */
+void imgo__stream_end(struct imgo__stream *s);   /* what is sent is all: close_notify, FIN. Call it when drained */
 void imgo__stream_close(struct imgo__stream *s); /* without a callback; the buffers stay for whoever reads them */
 void imgo__stream_fini(struct imgo__stream *s);  /* closes and frees the buffers; may be initialised again */
 

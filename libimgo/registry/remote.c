@@ -203,7 +203,7 @@ static const struct imgo_registry_ops remote_ops = {
 static int add_router(struct imgo__remote *remote, struct imgo_str address,
 	const struct imgo_registry_remote_options *options, struct imgo_error *error)
 {
-	struct imgo__rpc_client_options client = {.secret = options->secret, .role = "registry"};
+	struct imgo__rpc_client_options client = {.secret = options->secret, .tls = options->tls, .role = "registry"};
 	char text[256];
 	int err;
 

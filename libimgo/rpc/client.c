@@ -324,6 +324,26 @@ static void init(struct imgo__rpc_client *client, const struct imgo__rpc_client_
 	client->stat_connects = imgo_stats_counter(stats, "imgo_rpc_connects_total", "RPC connections made");
 }
 
+int imgo__rpc_check_tls(const struct imgo_tls *tls, struct imgo_error *error)
+{
+	if (!tls || (imgo__tls_has_cert(tls) && imgo__tls_has_ca(tls)))
+		return 0;
+	return imgo__fail(error, IMGO_EINVAL,
+		"rpc: TLS between daemons needs a certificate and the authority of the others' (rpc.tls-cert, rpc.tls-ca)");
+}
+
+static int refuse(int err, const char *peers, struct imgo_log *log, struct imgo_error *error)
+{
+	if (err == IMGO_EDENIED) {
+		/* The address may come from a registry, and then nobody sees the error. */
+		imgo_log_event(log, IMGO_LOG_ERROR, "rpc", "peer-refused",
+			"peers=%s why=\"not loopback, and no secret\"", peers);
+		return imgo__fail(error, IMGO_EINVAL, "rpc: %s is not on loopback, so a secret or TLS is needed", peers);
+	}
+	return imgo__fail(error, err,
+		err == IMGO_EINVAL ? "rpc: \"%s\" is not a list of addresses" : "rpc: out of memory for %s", peers);
+}
+
 int imgo__rpc_client_new(struct imgo__rpc_client **out, struct imgo_loop *loop,
 	const struct imgo__rpc_client_options *options, struct imgo_error *error)
 {
@@ -333,19 +353,21 @@ int imgo__rpc_client_new(struct imgo__rpc_client **out, struct imgo_loop *loop,
 
 	if (n == 0)
 		return imgo__fail(error, IMGO_EINVAL, "rpc: no peers");
+	err = imgo__rpc_check_tls(options->tls, error);
+	if (err)
+		return err;
 	client = imgo__zalloc(sizeof *client + n * sizeof client->peers[0]);
 	if (!client)
 		return imgo__fail(error, IMGO_ENOMEM, "rpc: out of memory");
 	client->loop = loop;
 	init(client, options);
+	client->tls = options->tls;
 	client->secret = options->secret ? imgo__strdup(options->secret) : NULL;
 	client->role = imgo__strdup(options->role ? options->role : "");
 	err = client->role && (client->secret || !options->secret) ? add_peers(client, options->peers) : IMGO_ENOMEM;
 	if (err) {
 		destroy(client);
-		return imgo__fail(error, err,
-			err == IMGO_EINVAL ? "rpc: \"%s\" is not a list of addresses" : "rpc: out of memory for %s",
-			options->peers);
+		return refuse(err, options->peers, imgo_loop_log(loop), error);
 	}
 	*out = client;
 	return 0;

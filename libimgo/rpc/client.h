@@ -42,6 +42,7 @@ struct imgo__rpc_call {
 struct imgo__rpc_client {
 	struct imgo_loop *loop;
 	char *secret, *role;
+	struct imgo_tls *tls;
 	unsigned timeout_ms, calls_max;
 	size_t queue_max;
 	bool spread, freed;

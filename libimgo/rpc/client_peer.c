@@ -209,7 +209,7 @@ static void on_closed(struct imgo__stream *s, int err)
 {
 	struct imgo__rpc_peer *peer = imgo__container_of(s, struct imgo__rpc_peer, stream);
 
-	down(peer, false, imgo_strerror(err));
+	down(peer, false, s->why ? s->why : imgo_strerror(err));
 }
 
 static const struct imgo__stream_ops stream_ops = {.opened = on_opened, .data = on_data, .closed = on_closed};
@@ -222,6 +222,8 @@ static void attempt(struct imgo__rpc_peer *peer)
 	imgo__stream_init(&peer->stream, peer->client->loop, &stream_ops);
 	peer->state = IMGO__RPC_CONNECTING;
 	peer->attempts++;
+	if (peer->client->tls)
+		imgo__stream_secure(&peer->stream, peer->client->tls, IMGO__RPC_ALPN, NULL);
 	err = imgo__stream_connect(&peer->stream, &peer->addr);
 	if (err)
 		down(peer, false, imgo_strerror(err));
@@ -247,6 +249,8 @@ int imgo__rpc_peer_init(struct imgo__rpc_peer *peer, struct imgo__rpc_client *cl
 	peer->client = client;
 	if (imgo__addr_parse(&peer->addr, address) < 0)
 		return IMGO_EINVAL;
+	if (!client->secret && !client->tls && !imgo__addr_is_loopback(&peer->addr))
+		return IMGO_EDENIED;
 	imgo__stream_init(&peer->stream, client->loop, &stream_ops);
 	imgo__list_init(&peer->calls);
 	imgo__timer_init(&peer->timer, on_timer);

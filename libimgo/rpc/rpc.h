@@ -17,21 +17,27 @@
 
 #include "codec/mp.h"
 #include "loop/loop.h"
+#include "net/tls.h"
 
 #define IMGO__RPC_VERSION   1
+#define IMGO__RPC_ALPN      "imgo-rpc"
 #define IMGO__RPC_FRAME_MAX (16u << 20) /* bytes of one message, default */
+
+/* Can RPC be spoken with it: a certificate of its own, and authorities for others'? 0, or IMGO_EINVAL. NULL is fine. */
+int imgo__rpc_check_tls(const struct imgo_tls *tls, struct imgo_error *error);
 
 /* ---- client ---- */
 struct imgo__rpc_client;
 
 struct imgo__rpc_client_options {
-	const char *peers;   /* "host:port,host:port" */
-	const char *secret;  /* NULL: none */
-	const char *role;    /* who calls, for the log: "comet 1" */
-	unsigned timeout_ms; /* default of a call; 0: 1000 */
-	unsigned calls_max;  /* under way and waiting; 0: 65536 → beyond it IMGO_ELIMIT */
-	size_t queue_max;    /* bytes unsent on a connection; 0: 64 MiB → IMGO_ELIMIT */
-	bool spread;         /* round robin among the healthy peers instead of the first one */
+	const char *peers;    /* "host:port,host:port" */
+	const char *secret;   /* NULL: none, and without TLS only loopback addresses are accepted (IMGO_EINVAL) */
+	struct imgo_tls *tls; /* borrowed; NULL: in the clear. With authorities: both sides prove who they are */
+	const char *role;     /* who calls, for the log: "comet 1" */
+	unsigned timeout_ms;  /* default of a call; 0: 1000 */
+	unsigned calls_max;   /* under way and waiting; 0: 65536 → beyond it IMGO_ELIMIT */
+	size_t queue_max;     /* bytes unsent on a connection; 0: 64 MiB → IMGO_ELIMIT */
+	bool spread;          /* round robin among the healthy peers instead of the first one */
 };
 
 /* err: 0, or what the handler answered, or IMGO_ETIMEDOUT, IMGO_ECLOSED (unknown outcome), IMGO_EUNAVAILABLE (surely not
@@ -64,7 +70,8 @@ struct imgo__rpc_method {
 
 struct imgo__rpc_server_options {
 	const char *listen;
-	const char *secret; /* NULL: none, and then only a loopback address is accepted (IMGO_EINVAL) */
+	const char *secret;   /* NULL: none, and without TLS only a loopback address is accepted (IMGO_EINVAL) */
+	struct imgo_tls *tls; /* as the client's */
 	const struct imgo__rpc_method *methods; /* ends with {NULL, NULL}; static */
 	void *user;
 	unsigned connections_max; /* 0: 1024 */

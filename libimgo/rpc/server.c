@@ -84,8 +84,8 @@ static int start(struct imgo__rpc_server *server, const struct imgo__rpc_server_
 		return imgo__fail(error, IMGO_EINVAL, "rpc: \"%s\" is not an address to listen on",
 			options->listen ? options->listen : "");
 	server->open = !options->secret;
-	if (server->open && !imgo__addr_is_loopback(&addr))
-		return imgo__fail(error, IMGO_EINVAL, "rpc: %s is not a loopback address, so a secret is needed",
+	if (server->open && !server->tls && !imgo__addr_is_loopback(&addr))
+		return imgo__fail(error, IMGO_EINVAL, "rpc: %s is not a loopback address, so a secret or TLS is needed",
 			options->listen);
 	if (!server->open && imgo__sha256(options->secret, strlen(options->secret), server->secret) < 0)
 		return imgo__fail(error, IMGO_ENOMEM, "rpc: out of memory");
@@ -114,6 +114,7 @@ int imgo__rpc_server_new(struct imgo__rpc_server **out, struct imgo_loop *loop,
 		return imgo__fail(error, IMGO_ENOMEM, "rpc: out of memory");
 	server->loop = loop;
 	server->methods = options->methods;
+	server->tls = options->tls;
 	server->user = options->user;
 	server->conns_max = options->connections_max ? options->connections_max : 1024;
 	server->calls_max = options->calls_max ? options->calls_max : 4096;
@@ -122,7 +123,9 @@ int imgo__rpc_server_new(struct imgo__rpc_server **out, struct imgo_loop *loop,
 	imgo__task_init(&server->reap, on_reap);
 	imgo__timer_init(&server->resume, on_resume);
 	init_stats(server);
-	err = start(server, options, error);
+	err = imgo__rpc_check_tls(options->tls, error);
+	if (err == 0)
+		err = start(server, options, error);
 	if (err) {
 		free(server);
 		return err;

@@ -15,11 +15,12 @@ struct imgo__rpc_server {
 	struct imgo__task reap;
 	struct imgo__list conns, dead;
 	const struct imgo__rpc_method *methods;
+	struct imgo_tls *tls;
 	void *user;
 	unsigned nconns, conns_max, calls_max;
 	int fd, port;
 	unsigned depth;                   /* handlers running */
-	bool freed, open;                 /* open: no secret */
+	bool freed, open;                 /* open: no secret is asked for */
 	uint8_t secret[IMGO__SHA256_LEN]; /* hashed, so that comparing takes the same time whatever its length
 					   */
 	struct imgo_stat *stat_accepted, *stat_calls, *stat_garbage, *stat_refused, *stat_slow;

@@ -43,7 +43,7 @@ void imgo__rpc_conn_free(struct imgo__rpc_conn *conn)
 static void punish(struct imgo__rpc_conn *conn, struct imgo_stat *stat, const char *event, const char *why)
 {
 	imgo_stat_add(stat, 1);
-	imgo_log_event(imgo_loop_log(conn->server->loop), IMGO_LOG_WARN, "rpc", event, "why=%s", why);
+	imgo_log_event(imgo_loop_log(conn->server->loop), IMGO_LOG_WARN, "rpc", event, "why=\"%s\"", why);
 	imgo__rpc_conn_close(conn);
 }
 
@@ -290,8 +290,13 @@ static void on_drained(struct imgo__stream *s)
 
 static void on_closed(struct imgo__stream *s, int err)
 {
+	struct imgo__rpc_conn *conn = imgo__container_of(s, struct imgo__rpc_conn, stream);
+
 	(void)err;
-	imgo__rpc_conn_close(imgo__container_of(s, struct imgo__rpc_conn, stream));
+	if (s->why && !conn->greeted)
+		punish(conn, conn->server->stat_refused, "refused", s->why);
+	else
+		imgo__rpc_conn_close(conn);
 }
 
 static void on_timer(struct imgo_loop *loop, struct imgo__timer *timer)
@@ -328,5 +333,8 @@ void imgo__rpc_conn_start(struct imgo__rpc_server *server, int fd)
 	imgo__timer_init(&conn->timer, on_timer);
 	imgo__timer_start(server->loop, &conn->timer, HELLO_MS);
 	imgo__stream_init(&conn->stream, server->loop, &ops);
-	imgo__stream_accept(&conn->stream, fd);
+	if (server->tls)
+		imgo__stream_secure(&conn->stream, server->tls, IMGO__RPC_ALPN, NULL);
+	if (imgo__stream_accept(&conn->stream, fd))
+		imgo__rpc_conn_close(conn);
 }

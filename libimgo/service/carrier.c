@@ -52,6 +52,7 @@ struct imgo__carrier {
 	struct imgo_registry *registry;
 	struct imgo_edge *edge;
 	char *secret, *role;
+	struct imgo_tls *tls;
 	uint32_t cast_batch_max;
 	uint64_t cast_batch_ms;
 	size_t queue_max;
@@ -182,8 +183,11 @@ static struct peer *peer_of(struct imgo__carrier *carrier, const struct imgo_ses
 static void peer_resolve(struct peer *peer, struct imgo_str address)
 {
 	struct imgo__carrier *carrier = peer->carrier;
-	struct imgo__rpc_client_options options = {
-		.secret = carrier->secret, .role = carrier->role, .timeout_ms = RPC_MS, .queue_max = carrier->queue_max};
+	struct imgo__rpc_client_options options = {.secret = carrier->secret,
+		.tls = carrier->tls,
+		.role = carrier->role,
+		.timeout_ms = RPC_MS,
+		.queue_max = carrier->queue_max};
 
 	peer->local = carrier->edge && imgo__edge_comet(carrier->edge) == peer->comet && address.len == 0;
 	if (peer->local) {
@@ -616,6 +620,7 @@ int imgo__carrier_new(struct imgo__carrier **out, struct imgo_loop *loop, const 
 	carrier->registry = options->registry;
 	carrier->secret = options->secret ? imgo__strdup(options->secret) : NULL;
 	carrier->role = imgo__strdup(options->role);
+	carrier->tls = options->tls;
 	carrier->cast_batch_max = options->cast_batch_max ? options->cast_batch_max : UINT32_MAX;
 	carrier->cast_batch_ms = options->cast_batch_ms;
 	carrier->queue_max = options->queue_max_bytes ? options->queue_max_bytes : 64u << 20;

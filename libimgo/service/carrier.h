@@ -59,6 +59,7 @@ struct imgo__carrier;
 struct imgo__carrier_options {
 	struct imgo_registry *registry; /* borrowed */
 	const char *secret, *role;
+	struct imgo_tls *tls;    /* borrowed */
 	uint32_t cast_batch_max; /* goim's way: wait for that many casts ... */
 	uint64_t cast_batch_ms;  /* ... or that long; both 0: at once when idle */
 	size_t queue_max_bytes;  /* waiting for one comet; 0: 64 MiB */

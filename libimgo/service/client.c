@@ -159,7 +159,8 @@ static void on_closed(struct imgo__stream *s, int err)
 {
 	struct imgo_client *client = imgo__container_of(s, struct imgo_client, stream);
 
-	imgo__client_lost(client, err);
+	/* A certificate that is not accepted is no login refused for good. */
+	imgo__client_lost(client, s->why && err == IMGO_EDENIED ? IMGO_EPROTO : err);
 }
 
 /* A polite end: all is sent, now the FIN. */
@@ -170,7 +171,7 @@ static void on_drained(struct imgo__stream *s)
 	if (client->state != IMGO_CLIENT_CLOSING || !client->ending || client->fin_sent)
 		return;
 	client->fin_sent = true;
-	imgo__sock_shutdown(client->loop, s->fd);
+	imgo__stream_end(s);
 }
 
 static const struct imgo__stream_ops stream_ops = {on_opened, on_data, on_drained, on_closed};
@@ -191,6 +192,9 @@ static void attempt(struct imgo_client *client)
 	client->phase = client->opt.transport == IMGO_CLIENT_TCP ? IMGO__CLIENT_PACKETS : IMGO__CLIENT_UPGRADE;
 	client->state = IMGO_CLIENT_CONNECTING;
 	imgo__timer_start(client->loop, &client->timer, client->opt.login_timeout_ms);
+	if (client->opt.tls)
+		imgo__stream_secure(&client->stream, client->opt.tls,
+			client->opt.transport == IMGO_CLIENT_TCP ? "imgo" : "http/1.1", client->opt.tls_name);
 	err = imgo__stream_connect(&client->stream, &client->addr);
 	if (err)
 		imgo__client_lost(client, err);
@@ -226,8 +230,10 @@ static void plan(struct imgo_client *client, struct imgo_client_closed *closed)
 
 void imgo__client_lost(struct imgo_client *client, int err)
 {
-	struct imgo_client_closed closed = {
-		.err = client->state == IMGO_CLIENT_CLOSING ? 0 : err, .code = client->code, .was_open = client->was_open};
+	struct imgo_client_closed closed = {.err = client->state == IMGO_CLIENT_CLOSING ? 0 : err,
+		.code = client->code,
+		.was_open = client->was_open,
+		.tls_why = client->stream.why};
 
 	imgo__stream_close(&client->stream);
 	imgo__timer_stop(client->loop, &client->timer);
@@ -330,6 +336,16 @@ static void copy(const char **string)
 		*string = imgo__strdup(*string);
 }
 
+/* "localhost" of "localhost:8080", "::1" of "[::1]:8080". */
+static char *host_of(const char *address)
+{
+	const char *colon = strrchr(address, ':');
+	size_t len = colon ? (size_t)(colon - address) : strlen(address);
+	bool brackets = len > 2 && address[0] == '[' && address[len - 1] == ']';
+
+	return brackets ? imgo__strndup(address + 1, len - 2) : imgo__strndup(address, len);
+}
+
 static bool take_options(struct imgo_client *client, const struct imgo_client_options *o)
 {
 	struct imgo_client_options *opt = &client->opt;
@@ -339,13 +355,17 @@ static bool take_options(struct imgo_client *client, const struct imgo_client_op
 	copy(&opt->token);
 	copy(&opt->device);
 	copy(&opt->path);
+	if (opt->tls && !opt->tls_name)
+		opt->tls_name = host_of(o->address);
+	else
+		copy(&opt->tls_name);
 	opt->room = NULL;
 	if (o->room) {
 		client->has_room = true;
 		client->room_len = strlen(o->room);
 		memcpy(client->room, o->room, client->room_len);
 	}
-	return opt->address && opt->token && opt->path && (opt->device || !o->device);
+	return opt->address && opt->token && opt->path && (opt->device || !o->device) && (opt->tls_name || !opt->tls);
 }
 
 static void destroy(struct imgo_client *client)
@@ -358,6 +378,7 @@ static void destroy(struct imgo_client *client)
 	free((char *)client->opt.token);
 	free((char *)client->opt.device);
 	free((char *)client->opt.path);
+	free((char *)client->opt.tls_name);
 	free(client);
 }
 

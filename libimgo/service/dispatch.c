@@ -128,6 +128,7 @@ int imgo_dispatch_new(struct imgo_dispatch **out, struct imgo_loop *loop, const 
 	if (err == 0 && imgo__carrier_new(&dispatch->carrier, loop,
 				&(struct imgo__carrier_options){.registry = dispatch->registry,
 					.secret = options->secret,
+					.tls = options->rpc_tls,
 					.role = "job",
 					.cast_batch_max = options->room_batch_max,
 					.cast_batch_ms = options->room_batch_ms}) < 0)

@@ -127,7 +127,7 @@ static void login_granted(struct imgo_edge *edge, const struct login_call *login
 	grant.accepts = login->accepts;
 	grant.naccepts = login->naccepts;
 	if (session)
-		session->websocket = login->kind == IMGO_HUB_WEBSOCKET;
+		session->websocket = (login->kind & IMGO_HUB_WEBSOCKET) != 0;
 	if (session)
 		err = imgo_hub_auth_finish(edge->hub, conn, &grant);
 	if (err == 0) {
@@ -329,7 +329,8 @@ static int open_gate(struct imgo_edge *edge, const struct imgo_edge_options *opt
 		edge->push = options->push;
 		return imgo__gate_local(&edge->gate, options->push);
 	}
-	return imgo__gate_remote(&edge->gate, edge->loop, options->logics, options->secret, options->comet, error);
+	return imgo__gate_remote(
+		&edge->gate, edge->loop, options->logics, options->secret, options->rpc_tls, options->comet, error);
 }
 
 /* Where others reach us: what the operator says, else where we listen. */
@@ -361,6 +362,10 @@ static int open_hub(struct imgo_edge *edge, const struct imgo_edge_options *opti
 		err = imgo_hub_listen(edge->hub, options->tcp, IMGO_HUB_TCP, &edge->tcp_port, error);
 	if (err == 0 && options->websocket)
 		err = imgo_hub_listen(edge->hub, options->websocket, IMGO_HUB_WEBSOCKET, &edge->websocket_port, error);
+	if (err == 0 && options->tls)
+		err = imgo_hub_listen(edge->hub, options->tls, IMGO_HUB_TLS, &edge->tls_port, error);
+	if (err == 0 && options->wss)
+		err = imgo_hub_listen(edge->hub, options->wss, IMGO_HUB_WSS, &edge->wss_port, error);
 	return err;
 }
 
@@ -495,6 +500,14 @@ bool imgo_edge_ready(const struct imgo_edge *edge)
 struct imgo_hub *imgo_edge_hub(struct imgo_edge *edge)
 {
 	return edge->hub;
+}
+
+void imgo_edge_tls_ports(const struct imgo_edge *edge, int *tls, int *wss)
+{
+	if (tls)
+		*tls = edge->tls_port;
+	if (wss)
+		*wss = edge->wss_port;
 }
 
 void imgo_edge_ports(const struct imgo_edge *edge, int *tcp, int *websocket, int *rpc)

@@ -78,7 +78,7 @@ struct imgo_edge {
 	uint64_t lease_ms, compare_ms;
 	enum imgo_v1_ack v1_ack;
 	uint32_t read_bytes_max;
-	int tcp_port, websocket_port;
+	int tcp_port, websocket_port, tls_port, wss_port;
 	void (*on_superseded)(struct imgo_edge *edge, void *user);
 	void *user;
 

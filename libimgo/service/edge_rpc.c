@@ -95,7 +95,10 @@ int imgo__edge_rpc_init(struct imgo_edge *edge, const struct imgo_edge_options *
 	if (!options->rpc)
 		return 0;
 	return imgo__rpc_server_new(&edge->rpc, edge->loop,
-		&(struct imgo__rpc_server_options){
-			.listen = options->rpc, .secret = options->secret, .methods = methods, .user = edge},
+		&(struct imgo__rpc_server_options){.listen = options->rpc,
+			.secret = options->secret,
+			.tls = options->rpc_tls,
+			.methods = methods,
+			.user = edge},
 		error);
 }

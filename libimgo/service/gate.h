@@ -115,12 +115,12 @@ struct imgo_push;
 int imgo__gate_local(struct imgo__gate *out, struct imgo_push *push);
 /* The gate of logics elsewhere: addresses, comma-separated; a call goes to any healthy one. */
 int imgo__gate_remote(struct imgo__gate *out, struct imgo_loop *loop, const char *logics, const char *secret,
-	uint32_t comet, struct imgo_error *error);
+	struct imgo_tls *tls, uint32_t comet, struct imgo_error *error);
 
 /* Serves a gate (borrowed) over RPC. */
 struct imgo__gate_server;
 int imgo__gate_server_new(struct imgo__gate_server **out, struct imgo_loop *loop, struct imgo__gate gate,
-	const char *listen, const char *secret, struct imgo_error *error);
+	const char *listen, const char *secret, struct imgo_tls *tls, struct imgo_error *error);
 void imgo__gate_server_free(struct imgo__gate_server *server);
 int imgo__gate_server_port(const struct imgo__gate_server *server);
 

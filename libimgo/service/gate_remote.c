@@ -241,7 +241,7 @@ static const struct imgo__gate_ops remote_ops = {
 };
 
 int imgo__gate_remote(struct imgo__gate *out, struct imgo_loop *loop, const char *logics, const char *secret,
-	uint32_t comet, struct imgo_error *error)
+	struct imgo_tls *tls, uint32_t comet, struct imgo_error *error)
 {
 	struct imgo__rpc_client *client;
 	char role[32];
@@ -250,7 +250,7 @@ int imgo__gate_remote(struct imgo__gate *out, struct imgo_loop *loop, const char
 	snprintf(role, sizeof role, "comet %u", comet);
 	err = imgo__rpc_client_new(&client, loop,
 		&(struct imgo__rpc_client_options){
-			.peers = logics, .secret = secret, .role = role, .timeout_ms = CALL_MS, .spread = true},
+			.peers = logics, .secret = secret, .tls = tls, .role = role, .timeout_ms = CALL_MS, .spread = true},
 		error);
 	if (err < 0)
 		return err;

@@ -276,7 +276,7 @@ static const struct imgo__rpc_method methods[] = {
 };
 
 int imgo__gate_server_new(struct imgo__gate_server **out, struct imgo_loop *loop, struct imgo__gate gate,
-	const char *listen, const char *secret, struct imgo_error *error)
+	const char *listen, const char *secret, struct imgo_tls *tls, struct imgo_error *error)
 {
 	struct imgo__gate_server *server = imgo__zalloc(sizeof *server);
 	int err;
@@ -288,7 +288,8 @@ int imgo__gate_server_new(struct imgo__gate_server **out, struct imgo_loop *loop
 	server->malformed = imgo_stats_counter(
 		imgo_loop_stats(loop), "imgo_logic_rpc_malformed_total", "requests of comets that could not be read");
 	err = imgo__rpc_server_new(&server->rpc, loop,
-		&(struct imgo__rpc_server_options){.listen = listen, .secret = secret, .methods = methods, .user = server},
+		&(struct imgo__rpc_server_options){
+			.listen = listen, .secret = secret, .tls = tls, .methods = methods, .user = server},
 		error);
 	if (err < 0) {
 		free(server);

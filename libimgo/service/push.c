@@ -274,11 +274,14 @@ int imgo_push_new(struct imgo_push **out, struct imgo_loop *loop, const struct i
 		err = imgo__auth_store_new(&push->auth_impl, push->store, push->bus);
 	if (err == 0)
 		err = imgo__carrier_new(&push->carrier, loop,
-			&(struct imgo__carrier_options){
-				.registry = push->registry, .secret = options->secret, .role = "logic"});
+			&(struct imgo__carrier_options){.registry = push->registry,
+				.secret = options->secret,
+				.tls = options->rpc_tls,
+				.role = "logic"});
 	if (err == 0 && options->rpc_listen) {
 		imgo__gate_local(&gate, push);
-		err = imgo__gate_server_new(&push->server, loop, gate, options->rpc_listen, options->secret, error);
+		err = imgo__gate_server_new(
+			&push->server, loop, gate, options->rpc_listen, options->secret, options->rpc_tls, error);
 	} else if (err < 0) {
 		imgo__fail(error, err, "push: out of memory");
 	}

@@ -374,6 +374,7 @@ int imgo_router_new(struct imgo_router **out, struct imgo_loop *loop, struct img
 		imgo_loop_stats(loop), "imgo_router_list_mismatch_total", "Calls with another list of routers");
 	server.listen = o.listen;
 	server.secret = o.secret;
+	server.tls = o.rpc_tls;
 	server.user = router;
 	err = imgo__rpc_server_new(&router->server, loop, &server, error);
 	if (err) {

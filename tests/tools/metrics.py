@@ -26,23 +26,34 @@ import prometheus  # noqa: E402
 NOWHERE = '127.0.0.1:1'
 DAEMONS = {
     'imgo': ['--comet.tcp=127.0.0.1:0', '--comet.websocket=127.0.0.1:0', '--logic.http=127.0.0.1:0',
-             '--logic.store-http=127.0.0.1:0'],
+             '--logic.store-http=127.0.0.1:0', '--comet.wss=127.0.0.1:0', '--tls.cert=CERT'],
     'imgo-comet': ['--comet.id=1', '--comet.tcp=127.0.0.1:0', '--comet.websocket=127.0.0.1:0', '--comet.rpc=127.0.0.1:0',
-                   f'--logic.peers={NOWHERE}'],
+                   f'--logic.peers={NOWHERE}', '--comet.wss=127.0.0.1:0', '--tls.cert=CERT'],
     'imgo-logic': ['--logic.rpc=127.0.0.1:0', '--logic.http=127.0.0.1:0', '--logic.store-http=127.0.0.1:0',
                    f'--kafka.brokers={NOWHERE}', f'--memcached.servers={NOWHERE}', f'--router.peers={NOWHERE}'],
     'imgo-router': ['--router.rpc=127.0.0.1:0'],
     'imgo-job': [f'--kafka.brokers={NOWHERE}', f'--memcached.servers={NOWHERE}', f'--router.peers={NOWHERE}'],
 }
+# In all of them: with it they have the metrics of TLS.
+RPC_TLS = ['--rpc.tls-cert=CERT', '--rpc.tls-ca=CERT']
 NUMBERED = {'imgo_job_lag', 'imgo_job_rebuild_left'}  # by partition, and absent as long as a job has none
 OPEN_LABELS = {'partition': 'a number', 'version': 'text', 'le': None}
 
 
-def metrics_of(build, name):
+def make_certificate(path):
+    """With its key, for this run."""
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2',
+                    '-subj', '/CN=metrics', '-keyout', path, '-out', path.with_suffix('.crt')], check=True,
+                   stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    path.write_text(path.with_suffix('.crt').read_text() + path.read_text())
+
+
+def metrics_of(build, name, certificate):
     """What the daemon answers, with no peer to be had."""
+    flags = [flag.replace('CERT', str(certificate)) for flag in DAEMONS[name] + RPC_TLS]
     with tempfile.TemporaryFile() as log:
         env = {k: v for k, v in os.environ.items() if not k.startswith('IMGO_')}
-        daemon = subprocess.Popen([build / 'daemons' / name, '--admin.listen=127.0.0.1:0', *DAEMONS[name]],
+        daemon = subprocess.Popen([build / 'daemons' / name, '--admin.listen=127.0.0.1:0', *flags],
                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
         try:
             for _ in range(400):
@@ -74,8 +85,12 @@ def labels_text(family, seen):
 
 def metrics_table(build):
     families, where, labels = {}, {}, {}
-    for name in DAEMONS:
-        for family in metrics_of(build, name).values():
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = pathlib.Path(folder) / 'cert.pem'
+        make_certificate(certificate)
+        answers = {name: metrics_of(build, name, certificate) for name in DAEMONS}
+    for name, answer in answers.items():
+        for family in answer.values():
             old = families.setdefault(family.name, family)
             if (old.type, old.help) != (family.type, family.help):
                 sys.exit(f'{family.name} is not the same everywhere: {old.type} "{old.help}", {family.type} "{family.help}"')

@@ -187,7 +187,17 @@ static void rig_on_pong(struct imgo_hub *hub, struct imgo_conn conn, struct imgo
 		rig->hook_pong(rig, conn);
 }
 
-__attribute__((unused)) static void rig_new(struct rig *rig, const struct imgo_hub_options *options)
+__attribute__((unused)) static void rig_new_loop(struct rig *rig)
+{
+	struct imgo_loop_options lo = IMGO_LOOP_OPTIONS_INIT;
+
+	*rig = (struct rig){0};
+	assert_int_equal(imgo_stats_new(&rig->stats), 0);
+	lo.stats = rig->stats;
+	assert_int_equal(imgo_loop_new(&rig->loop, &lo, NULL), 0);
+}
+
+__attribute__((unused)) static void rig_new_hub(struct rig *rig, const struct imgo_hub_options *options)
 {
 	static const struct imgo_hub_ops ops = {
 		.size = sizeof ops,
@@ -200,16 +210,17 @@ __attribute__((unused)) static void rig_new(struct rig *rig, const struct imgo_h
 		.on_online = rig_on_online,
 		.on_pong = rig_on_pong,
 	};
-	struct imgo_loop_options lo = IMGO_LOOP_OPTIONS_INIT;
 	struct imgo_error error;
 
-	*rig = (struct rig){0};
-	assert_int_equal(imgo_stats_new(&rig->stats), 0);
-	lo.stats = rig->stats;
-	assert_int_equal(imgo_loop_new(&rig->loop, &lo, &error), 0);
 	assert_int_equal(imgo_hub_new(&rig->hub, rig->loop, &ops, rig, options, &error), 0);
 	assert_int_equal(imgo_hub_listen(rig->hub, "127.0.0.1:0", IMGO_HUB_TCP, &rig->tcp, &error), 0);
 	assert_int_equal(imgo_hub_listen(rig->hub, "127.0.0.1:0", IMGO_HUB_WEBSOCKET, &rig->ws, &error), 0);
+}
+
+__attribute__((unused)) static void rig_new(struct rig *rig, const struct imgo_hub_options *options)
+{
+	rig_new_loop(rig);
+	rig_new_hub(rig, options);
 }
 
 __attribute__((unused)) static void rig_free(struct rig *rig)

@@ -7,7 +7,7 @@ packages_build=(gcc=gcc meson=meson ninja=ninja-build pkg-config=pkgconf ccache=
     libc6-dev libev-dev librdkafka-dev libmemcached-dev libmsgpack-dev libssl-dev liblmdb-dev libjansson-dev libinih-dev)
 packages_cluster=(memcached=memcached java=default-jre-headless mvn=maven)
 packages_test=("${packages_cluster[@]}" libcmocka-dev clang=clang libclang-rt-14-dev kcat=kcat spin=spin
-    valgrind=valgrind python3=python3 ss=iproute2 chromium=chromium)
+    valgrind=valgrind python3=python3 openssl=openssl ss=iproute2 chromium=chromium)
 
 missing_packages() {
     local item
