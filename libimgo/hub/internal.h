@@ -139,8 +139,8 @@ struct imgo__conn {
 		struct imgo__member *members;
 	};
 	uint16_t nrooms, rooms_cap;
-	struct imgo__accepts *accepts; /* the operations it wants; NULL: all */
 	uint32_t everyone_pos;
+	struct imgo__accepts *accepts; /* the operations it wants; NULL: all */
 	uint8_t ver, events;
 	uint32_t heard_ms; /* low bits of the clock: last input, or the last ping of the hub's. Kept when it pings at all. */
 };
