@@ -9,6 +9,9 @@
 
 /* ---- tables ---- */
 
+const char *const daemon_sessions_policies[] = {"replace", "refuse", NULL};
+const char *const daemon_v1_acks[] = {"tcp", "written", "heartbeat", "pong", NULL};
+
 static const char *const log_levels[] = {"none", "error", "warn", "info", "debug", NULL};
 
 static const struct imgo_property common_table[] = {

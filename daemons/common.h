@@ -72,6 +72,8 @@ void daemon_stopped(void *user);
 void daemon_end(struct daemon *daemon);
 
 /* ---- tables ---- */
+extern const char *const daemon_sessions_policies[]; /* words of enum imgo_sessions_policy */
+extern const char *const daemon_v1_acks[];           /* words of enum imgo_v1_ack */
 
 /* The table of the administrative server, for struct daemon. */
 #define DAEMON_ADMIN(default_) \

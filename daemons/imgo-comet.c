@@ -11,8 +11,6 @@ struct comet_config {
 	int v1_ack;
 };
 
-static const char *const v1_acks[] = {"tcp", "written", "heartbeat", "pong", NULL}; /* enum imgo_v1_ack */
-
 static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("comet.id", UINT, struct comet_config, options.comet, NULL, 1, INT32_MAX,
 		 "Number of this comet, unique in the cluster: imgo's Server."),
@@ -37,7 +35,7 @@ static const struct imgo_property table[] = {
 		 "When a message counts as received by a client of version 1: tcp (its TCP has it, and then came a packet, an "
 		 "orderly end or a second), heartbeat (its TCP has it, and then came op 2), pong (it answered a WebSocket ping sent "
 		 "behind the message; TCP clients: heartbeat), written (our socket took it)."),
-		.values = v1_acks},
+		.values = daemon_v1_acks},
 	{IMGO_PROPERTY("logic.peers", STRING, struct comet_config, options.logics, "127.0.0.1:7170", 0, 0,
 		"RPC addresses of logics, host:port between commas; any will do.")},
 	{0},

@@ -15,8 +15,6 @@ struct logic_config {
 	bool page;
 };
 
-static const char *const policies[] = {"replace", "refuse", NULL}; /* enum imgo_sessions_policy */
-
 static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("logic.rpc", STRING, struct logic_config, push.rpc_listen, "127.0.0.1:7170", 0, 0,
 		"Address to listen on for comets.")},
@@ -39,7 +37,7 @@ static const struct imgo_property table[] = {
 		"Sessions of one user at the same time; 0: no maximum.")},
 	{IMGO_PROPERTY("user.sessions-policy", ENUM, struct logic_config, sessions_policy, "replace", 0, 0,
 		 "At the maximum: the oldest session goes, or the new one is refused."),
-		.values = policies},
+		.values = daemon_sessions_policies},
 	{0},
 };
 

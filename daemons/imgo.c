@@ -25,9 +25,6 @@ struct standalone {
 	struct imgo_node *running;
 };
 
-static const char *const policies[] = {"replace", "refuse", NULL};                  /* enum imgo_sessions_policy */
-static const char *const v1_acks[] = {"tcp", "written", "heartbeat", "pong", NULL}; /* enum imgo_v1_ack */
-
 static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("comet.id", UINT, struct standalone, edge.comet, "1", 1, INT32_MAX,
 		"Number of the comet: imgo's Server.")},
@@ -44,7 +41,7 @@ static const struct imgo_property table[] = {
 		 "When a message counts as received by a client of version 1: tcp (its TCP has it, and then came a packet, an "
 		 "orderly end or a second), heartbeat (its TCP has it, and then came op 2), pong (it answered a WebSocket ping sent "
 		 "behind the message; TCP clients: heartbeat), written (our socket took it)."),
-		.values = v1_acks},
+		.values = daemon_v1_acks},
 	{IMGO_PROPERTY("logic.http", STRING, struct standalone, http.listen, "127.0.0.1:7172", 0, 0,
 		"Address of the push API; on any but loopback api.key is required.")},
 	{IMGO_PROPERTY("logic.store-http", STRING, struct standalone, http.store_listen, "127.0.0.1:8099", 0, 0,
@@ -63,7 +60,7 @@ static const struct imgo_property table[] = {
 		"Sessions of one user at the same time; 0: no maximum.")},
 	{IMGO_PROPERTY("user.sessions-policy", ENUM, struct standalone, sessions_policy, "replace", 0, 0,
 		 "At the maximum: the oldest session goes, or the new one is refused."),
-		.values = policies},
+		.values = daemon_sessions_policies},
 	{IMGO_PROPERTY("room.batch-max", UINT, struct standalone, dispatch.room_batch_max, "0", 0, 10000,
 		"Goim's way of batching room messages; 0: at once.")},
 	{IMGO_PROPERTY("room.batch-wait", DURATION, struct standalone, dispatch.room_batch_ms, "0", 0, 60000,

@@ -91,7 +91,7 @@ static struct cast_batch *cast_batch_new(struct imgo__dispatch_cast *part, const
 	return NULL;
 }
 
-/* To the sessions that the router names, and to those of the address that it does not (it may be behind). */
+/* To the sessions that the router names; to those of the address when it names none, or did not answer. */
 static void cast_direct(struct imgo_dispatch *dispatch, const struct imgo__cast *cast,
 	const struct imgo_envelope_target *target, const struct imgo_registry_get *get)
 {
