@@ -41,6 +41,10 @@ struct imgo_edge_options {
 	enum imgo_v1_ack v1_ack;
 	uint32_t read_bytes_max;            /* of one read of a log; default 64 KiB */
 	const struct imgo_hub_options *hub; /* NULL: the defaults */
+	/* Names or addresses under which clients reach it, between commas, for GET /goim/nodes/…; NULL: the host of tcp or
+	 * websocket, when that is not a wildcard. */
+	const char *advertise;
+	uint32_t weight; /* its share of new clients beside the other comets' (there); default 10 */
 	/* A newer incarnation of this comet lives: clients are closed already, stop the process. Optional. */
 	void (*on_superseded)(struct imgo_edge *edge, void *user);
 	void *user;
@@ -48,7 +52,7 @@ struct imgo_edge_options {
 #define IMGO_EDGE_OPTIONS_INIT \
 	{ \
 		sizeof(struct imgo_edge_options), 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-			10000, 10000, IMGO_V1_ACK_TCP, 64 * 1024, NULL, NULL, NULL \
+			10000, 10000, IMGO_V1_ACK_TCP, 64 * 1024, NULL, NULL, 10, NULL, NULL \
 	}
 
 /* Listens when it returns; logins succeed as soon as a logic is reached. Errors: IMGO_EINVAL, IMGO_EIO (address in use:

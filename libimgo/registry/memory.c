@@ -142,6 +142,7 @@ static int do_comets(struct imgo__memory *reg, struct imgo_registry_comets *call
 		info->inc = lease->inc;
 		info->address = imgo_strn(lease->address, lease->address_len);
 		info->sessions = lease->nsessions;
+		info->about = lease->about;
 	}
 	call->comets = reg->infos.p;
 	call->n = reg->infos.n;
@@ -150,27 +151,62 @@ static int do_comets(struct imgo__memory *reg, struct imgo_registry_comets *call
 	return 0;
 }
 
-static int do_count(struct imgo__memory *reg, struct imgo_registry_count *call)
+static int count_room(struct imgo__memory *reg, struct imgo_str key, uint64_t n)
+{
+	struct imgo_room_count *count = imgo__scratch_add(&reg->counts);
+
+	if (!count)
+		return IMGO_ENOMEM;
+	*count = (struct imgo_room_count){key, n};
+	return 0;
+}
+
+static bool has_prefix(struct imgo_str key, struct imgo_str prefix)
+{
+	return key.len >= prefix.len && imgo_str_eq(imgo_strn(key.p, prefix.len), prefix);
+}
+
+/* All whose key begins with the prefix. */
+static int count_rooms(struct imgo__memory *reg, struct imgo_str prefix)
 {
 	const struct imgo__map_node *node = NULL;
-	struct imgo_room_count *count;
+	int err = 0;
+
+	if (reg->rooms.roomless && prefix.len == 0)
+		err = count_room(reg, imgo_str(""), reg->rooms.roomless);
+	while (err == 0 && (node = imgo__map_next(&reg->rooms.map, node)) != NULL) {
+		const struct imgo__reg_room *room = imgo__container_of(node, struct imgo__reg_room, node);
+		if (has_prefix(imgo_strn(room->key, room->len), prefix))
+			err = count_room(reg, imgo_strn(room->key, room->len), room->count);
+	}
+	return err;
+}
+
+static int count_only(struct imgo__memory *reg, const struct imgo_str *rooms, size_t n)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < n; i++) {
+		const struct imgo__map_node *node = imgo__map_get(&reg->rooms.map, rooms[i]);
+		const struct imgo__reg_room *room = node ? imgo__container_of(node, struct imgo__reg_room, node) : NULL;
+		if (room)
+			err = count_room(reg, imgo_strn(room->key, room->len), room->count);
+	}
+	return err;
+}
+
+static int do_count(struct imgo__memory *reg, struct imgo_registry_count *call)
+{
+	int err;
 
 	call->users = reg->sessions.users;
 	call->sessions = 0;
 	for (uint32_t i = 0; i < reg->nleases; i++)
 		if (reg->leases[i] && reg->leases[i]->live)
 			call->sessions += reg->leases[i]->nsessions;
-	if (reg->rooms.roomless) {
-		if (!(count = imgo__scratch_add(&reg->counts)))
-			return IMGO_ENOMEM;
-		*count = (struct imgo_room_count){imgo_str(""), reg->rooms.roomless};
-	}
-	while ((node = imgo__map_next(&reg->rooms.map, node)) != NULL) {
-		const struct imgo__reg_room *room = imgo__container_of(node, struct imgo__reg_room, node);
-		if (!(count = imgo__scratch_add(&reg->counts)))
-			return IMGO_ENOMEM;
-		*count = (struct imgo_room_count){imgo_strn(room->key, room->len), room->count};
-	}
+	err = call->nonly ? count_only(reg, call->only, call->nonly) : count_rooms(reg, call->prefix);
+	if (err < 0)
+		return err;
 	call->rooms = reg->counts.p;
 	call->n = imgo__registry_sort_counts(reg->counts.p, reg->counts.n);
 	return 0;

@@ -70,6 +70,8 @@ struct imgo__lease {
 	bool live, provisional;
 	uint8_t address_len;
 	char address[IMGO_REGISTRY_ADDRESS_MAX];
+	struct imgo_comet_about about; /* its hosts are here: */
+	char hosts[IMGO_REGISTRY_HOSTS_MAX];
 };
 
 struct imgo__memory {

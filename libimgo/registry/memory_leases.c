@@ -204,6 +204,16 @@ static void refused(struct imgo__memory *reg, uint32_t comet)
 		"comet=%u why=\"a newer process has this comet.id\"", comet);
 }
 
+static void keep_about(struct imgo__lease *lease, const struct imgo_comet_about *about)
+{
+	size_t len = about->hosts.len;
+
+	lease->about = *about;
+	if (len)
+		memcpy(lease->hosts, about->hosts.p, len);
+	lease->about.hosts = imgo_strn(lease->hosts, len);
+}
+
 int imgo__lease_renew(struct imgo__memory *reg, struct imgo_registry_renew *call)
 {
 	struct imgo__lease *lease;
@@ -228,6 +238,7 @@ int imgo__lease_renew(struct imgo__memory *reg, struct imgo_registry_renew *call
 	lease->address_len = (uint8_t)call->address.len;
 	if (call->address.len)
 		memcpy(lease->address, call->address.p, call->address.len);
+	keep_about(lease, &call->about);
 	imgo__timer_start(reg->loop, &lease->timer, call->lease_ms);
 	call->shards[0].inc = lease->shard;
 	return 0;
@@ -260,6 +271,7 @@ int imgo__lease_clear(struct imgo__memory *reg, struct imgo__lease *lease)
 	twin->provisional = lease->provisional;
 	twin->address_len = lease->address_len;
 	memcpy(twin->address, lease->address, sizeof twin->address);
+	keep_about(twin, &lease->about);
 	if (install(reg, twin, lease) < 0)
 		return IMGO_ENOMEM;
 	imgo__timer_start(reg->loop, &twin->timer, due > now ? due - now : 0);

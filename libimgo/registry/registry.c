@@ -48,14 +48,31 @@ bool imgo__registry_valid_user(struct imgo_str user)
 	return user.p && user.len >= 1 && user.len <= IMGO_USER_MAX;
 }
 
-bool imgo__registry_valid_rooms(const struct imgo_str *rooms, size_t n)
+static bool valid_keys(const struct imgo_str *rooms, size_t n, size_t max)
 {
-	if (n > IMGO_REGISTRY_ROOMS_MAX || (n && !rooms))
+	if (n > max || (n && !rooms))
 		return false;
 	for (size_t i = 0; i < n; i++)
 		if (!rooms[i].p || rooms[i].len < 1 || rooms[i].len > IMGO_ROOM_MAX)
 			return false;
 	return true;
+}
+
+bool imgo__registry_valid_rooms(const struct imgo_str *rooms, size_t n)
+{
+	return valid_keys(rooms, n, IMGO_REGISTRY_ROOMS_MAX);
+}
+
+bool imgo__registry_valid_count(const struct imgo_registry_count *call)
+{
+	return call->prefix.len <= IMGO_ROOM_MAX && (call->prefix.len == 0 || call->prefix.p) &&
+	       valid_keys(call->only, call->nonly, IMGO_REGISTRY_COUNT_MAX);
+}
+
+static bool valid_about(const struct imgo_comet_about *about)
+{
+	return about->hosts.len <= IMGO_REGISTRY_HOSTS_MAX && (about->hosts.len == 0 || about->hosts.p) &&
+	       about->tcp_port <= UINT16_MAX && about->websocket_port <= UINT16_MAX && about->wss_port <= UINT16_MAX;
 }
 
 bool imgo__registry_valid_put(const struct imgo_registry_put *item)
@@ -71,7 +88,7 @@ bool imgo__registry_valid_put(const struct imgo_registry_put *item)
 bool imgo__registry_valid_renew(const struct imgo_registry_renew *call)
 {
 	return call->comet > 0 && call->address.len <= IMGO_REGISTRY_ADDRESS_MAX &&
-	       (call->address.len == 0 || call->address.p) &&
+	       (call->address.len == 0 || call->address.p) && valid_about(&call->about) &&
 	       (call->leaving || (call->lease_ms >= 1 && call->lease_ms <= IMGO_REGISTRY_LEASE_MAX_MS));
 }
 
@@ -154,9 +171,11 @@ int imgo_registry_comets(struct imgo_registry *registry, struct imgo_registry_co
 
 int imgo_registry_count(struct imgo_registry *registry, struct imgo_registry_count *call, imgo_registry_cb *cb, void *user)
 {
-	if (!registry || !call || !cb)
+	if (!registry || !call || !cb || !imgo__registry_valid_count(call))
 		return IMGO_EINVAL;
-	memset(call, 0, sizeof *call);
+	call->rooms = NULL;
+	call->n = 0;
+	call->sessions = call->users = 0;
 	return registry->ops.count(registry->impl, call, cb, user);
 }
 

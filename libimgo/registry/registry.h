@@ -15,5 +15,6 @@ bool imgo__registry_valid_put(const struct imgo_registry_put *item);
 bool imgo__registry_valid_user(struct imgo_str user);
 bool imgo__registry_valid_rooms(const struct imgo_str *rooms, size_t n);
 bool imgo__registry_valid_renew(const struct imgo_registry_renew *call);
+bool imgo__registry_valid_count(const struct imgo_registry_count *call);
 
 #endif

@@ -160,6 +160,11 @@ int imgo__remote_comets(void *impl, struct imgo_registry_comets *call, imgo_regi
 }
 
 /* ---- count ---- */
+static void count_write(struct imgo__mpw *w, const struct imgo__remote_part *part)
+{
+	imgo__regw_count(w, part->join->args);
+}
+
 static int count_read(struct imgo__remote_part *part, int err, struct imgo__mp *mp)
 {
 	struct imgo_registry_count *mine = (struct imgo_registry_count *)part->join->results + part->shard;
@@ -212,7 +217,7 @@ static int count_finish(struct imgo__remote_join *join)
 
 int imgo__remote_count(void *impl, struct imgo_registry_count *call, imgo_registry_cb *cb, void *user)
 {
-	static const struct imgo__remote_kind kind = {"registry.count", write_nil, count_read, count_finish};
+	static const struct imgo__remote_kind kind = {"registry.count", count_write, count_read, count_finish};
 
 	return start(impl, &kind, call, sizeof(struct imgo_registry_count), cb, user);
 }

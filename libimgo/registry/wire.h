@@ -12,12 +12,14 @@
  *   registry.get         [user…]                                           [err or [[id…, seq, device]…]…]
  *   registry.rooms       [[id…, user, [room…]]…]                           [err…]
  *   registry.renew       [comet, start_us, random, address, lease_ms,      [err, start_us, random]
- *                         leaving]                                          (of the router, for that comet)
- *   registry.comets      nil                                               [[comet, start_us, random,
- * address, sessions]…] registry.count       nil                                               [sessions,
- * users, [[room, count]…]] registry.del_comet   comet                                             err
+ *                         leaving, about]                                   (of the router, for that comet)
+ *   registry.comets      nil                                               [[comet, start_us, random, address,
+ *                                                                            sessions, about]…]
+ *   registry.count       nil, or [prefix, [room…]]                         [sessions, users, [[room, count]…]]
+ *   registry.del_comet   comet                                             err
  *
- * where id… is comet, start_us, random, n, and err is 0 or a negative enum imgo_err. A newer version may
+ * where id… is comet, start_us, random, n; about is [hosts, tcp port, WebSocket port, WSS port, heartbeat_ms, weight,
+ * connections, ips]; and err is 0 or a negative enum imgo_err. A newer version may
  * append to the arrays that stand for structs; what is not known is skipped.
  */
 #ifndef IMGO__REGISTRY_WIRE_H
@@ -41,12 +43,18 @@ void imgo__regw_del(struct imgo__mpw *w, const struct imgo_registry_del *items, 
 void imgo__regw_get(struct imgo__mpw *w, const struct imgo_registry_get *items, const uint32_t *index, size_t n);
 void imgo__regw_rooms(struct imgo__mpw *w, const struct imgo_registry_rooms *items, const uint32_t *index, size_t n);
 void imgo__regw_renew(struct imgo__mpw *w, const struct imgo_registry_renew *call);
+void imgo__regw_count(struct imgo__mpw *w, const struct imgo_registry_count *call);
 
 int imgo__regw_read_put(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_put **items, size_t *n);
 int imgo__regw_read_del(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_del **items, size_t *n);
 int imgo__regw_read_get(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_get **items, size_t *n);
 int imgo__regw_read_rooms(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_rooms **items, size_t *n);
 int imgo__regw_read_renew(struct imgo__mp *mp, struct imgo_registry_renew *call);
+int imgo__regw_read_count(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_count *call);
+
+/* What a comet says of itself; also in the message of a comet to a logic. Strings point into the input. */
+void imgo__regw_about(struct imgo__mpw *w, const struct imgo_comet_about *about);
+void imgo__regw_read_about(struct imgo__mp *mp, struct imgo_comet_about *about);
 
 /*
  * Answers. Readers of answers to many fill items[index[…]]; what they point at is in the arena, strings too.

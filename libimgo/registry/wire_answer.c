@@ -194,12 +194,13 @@ void imgo__regw_comets_answer(struct imgo__mpw *w, const struct imgo_registry_co
 {
 	imgo__mpw_array(w, (uint32_t)call->n);
 	for (size_t i = 0; i < call->n; i++) {
-		imgo__mpw_array(w, 5);
+		imgo__mpw_array(w, 6);
 		imgo__mpw_uint(w, call->comets[i].comet);
 		imgo__mpw_uint(w, call->comets[i].inc.start_us);
 		imgo__mpw_uint(w, call->comets[i].inc.random);
 		imgo__mpw_str(w, call->comets[i].address);
 		imgo__mpw_uint(w, call->comets[i].sessions);
+		imgo__regw_about(w, &call->comets[i].about);
 	}
 }
 
@@ -219,7 +220,10 @@ int imgo__regw_read_comets_answer(struct imgo__mp *mp, struct imgo__arena *arena
 		info->inc.random = imgo__mp_uint(mp);
 		info->address = imgo__arena_str(arena, imgo__mp_str(mp, IMGO_REGISTRY_ADDRESS_MAX), &ok);
 		info->sessions = imgo__mp_uint(mp);
-		imgo__mp_skip_rest(mp, fields, 5);
+		if (fields > 5)
+			imgo__regw_read_about(mp, &info->about);
+		info->about.hosts = imgo__arena_str(arena, info->about.hosts, &ok);
+		imgo__mp_skip_rest(mp, fields, fields > 5 ? 6 : 5);
 	}
 	return ok ? imgo__mp_finish(mp) : IMGO_ENOMEM;
 }

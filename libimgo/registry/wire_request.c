@@ -178,15 +178,44 @@ int imgo__regw_read_rooms(struct imgo__mp *mp, struct imgo__arena *arena, struct
 }
 
 /* ---- renew ---- */
+void imgo__regw_about(struct imgo__mpw *w, const struct imgo_comet_about *about)
+{
+	imgo__mpw_array(w, 8);
+	imgo__mpw_str(w, about->hosts);
+	imgo__mpw_uint(w, about->tcp_port);
+	imgo__mpw_uint(w, about->websocket_port);
+	imgo__mpw_uint(w, about->wss_port);
+	imgo__mpw_uint(w, about->heartbeat_ms);
+	imgo__mpw_uint(w, about->weight);
+	imgo__mpw_uint(w, about->connections);
+	imgo__mpw_uint(w, about->ips);
+}
+
+void imgo__regw_read_about(struct imgo__mp *mp, struct imgo_comet_about *about)
+{
+	uint32_t fields = imgo__mp_array(mp, IMGO__REGW_FIELDS_MAX);
+
+	about->hosts = imgo__mp_str(mp, IMGO_REGISTRY_HOSTS_MAX);
+	about->tcp_port = imgo__mp_u32(mp);
+	about->websocket_port = imgo__mp_u32(mp);
+	about->wss_port = imgo__mp_u32(mp);
+	about->heartbeat_ms = imgo__mp_u32(mp);
+	about->weight = imgo__mp_u32(mp);
+	about->connections = imgo__mp_u32(mp);
+	about->ips = imgo__mp_u32(mp);
+	imgo__mp_skip_rest(mp, fields, 8);
+}
+
 void imgo__regw_renew(struct imgo__mpw *w, const struct imgo_registry_renew *call)
 {
-	imgo__mpw_array(w, 6);
+	imgo__mpw_array(w, 7);
 	imgo__mpw_uint(w, call->comet);
 	imgo__mpw_uint(w, call->inc.start_us);
 	imgo__mpw_uint(w, call->inc.random);
 	imgo__mpw_str(w, call->address);
 	imgo__mpw_uint(w, call->lease_ms);
 	imgo__mpw_bool(w, call->leaving);
+	imgo__regw_about(w, &call->about);
 }
 
 int imgo__regw_read_renew(struct imgo__mp *mp, struct imgo_registry_renew *call)
@@ -200,6 +229,41 @@ int imgo__regw_read_renew(struct imgo__mp *mp, struct imgo_registry_renew *call)
 	call->address = imgo__mp_str(mp, IMGO_REGISTRY_ADDRESS_MAX);
 	call->lease_ms = imgo__mp_uint(mp);
 	call->leaving = imgo__mp_bool(mp);
-	imgo__mp_skip_rest(mp, fields, 6);
+	if (fields > 6)
+		imgo__regw_read_about(mp, &call->about);
+	imgo__mp_skip_rest(mp, fields, fields > 6 ? 7 : 6);
 	return outcome(mp, imgo__registry_valid_renew(call));
+}
+
+/* ---- count ---- */
+void imgo__regw_count(struct imgo__mpw *w, const struct imgo_registry_count *call)
+{
+	if (call->prefix.len == 0 && call->nonly == 0) {
+		imgo__mpw_nil(w);
+		return;
+	}
+	imgo__mpw_array(w, 2);
+	imgo__mpw_str(w, call->prefix);
+	write_rooms(w, call->only, call->nonly);
+}
+
+int imgo__regw_read_count(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_registry_count *call)
+{
+	struct imgo_str *rooms;
+	uint32_t fields;
+
+	memset(call, 0, sizeof *call);
+	if (imgo__mp_nil(mp))
+		return outcome(mp, true);
+	fields = imgo__mp_array(mp, IMGO__REGW_FIELDS_MAX);
+	call->prefix = imgo__mp_str(mp, IMGO_ROOM_MAX);
+	call->nonly = imgo__regw_array(mp, IMGO_REGISTRY_COUNT_MAX, 1);
+	rooms = call->nonly ? imgo__arena_zalloc(arena, call->nonly, sizeof *rooms) : NULL;
+	if (call->nonly && !rooms)
+		return IMGO_ENOMEM;
+	for (size_t i = 0; i < call->nonly && !mp->err; i++)
+		rooms[i] = imgo__mp_str(mp, IMGO_ROOM_MAX);
+	call->only = rooms;
+	imgo__mp_skip_rest(mp, fields, 2);
+	return outcome(mp, imgo__registry_valid_count(call));
 }

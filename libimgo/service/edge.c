@@ -67,6 +67,7 @@ struct login_call {
 	struct imgo_str key;
 	int32_t *accepts;
 	size_t naccepts;
+	uint32_t peer;
 	int err;
 };
 
@@ -76,8 +77,11 @@ static struct imgo__edge_session *session_new(struct imgo_edge *edge, const stru
 	struct imgo_str who = granted->who, device = granted->granted_device, key = login->key;
 	struct imgo__edge_session *session = imgo__zalloc(sizeof *session + who.len + device.len + key.len);
 
-	if (!session)
+	if (!session || !imgo__peers_add(&edge->peers, login->peer)) {
+		free(session);
 		return NULL;
+	}
+	session->peer = login->peer;
 	session->conn = login->conn;
 	session->seq = granted->seq;
 	session->login_ms = (uint32_t)imgo__loop_now_ms(edge->loop) | 1;
@@ -102,6 +106,7 @@ static void session_free(struct imgo_edge *edge, struct imgo__edge_session *sess
 	imgo__edge_key_drop(edge, session);
 	imgo__list_remove(&session->ring);
 	imgo__list_remove(&session->marks);
+	imgo__peers_drop(&edge->peers, session->peer);
 	imgo_stat_add(edge->stats.sessions, -1);
 	free(session);
 }
@@ -218,6 +223,7 @@ static int login_start(struct imgo_edge *edge, struct imgo_conn conn, const stru
 		rooms[i] = imgo__arena_str(&self->call.arena, auth->rooms[i], &ok);
 	self->conn = conn;
 	self->kind = auth->kind;
+	self->peer = imgo__peers_hash(&edge->peers, auth->peer);
 	self->connect.token = imgo__arena_str(&self->call.arena, auth->token, &ok);
 	self->connect.device = imgo__arena_str(&self->call.arena, auth->device, &ok);
 	self->key = imgo__arena_str(&self->call.arena, auth->key, &ok);
@@ -398,6 +404,8 @@ int imgo_edge_new(struct imgo_edge **out, struct imgo_loop *loop, const struct i
 	if (err == 0)
 		err = open_gate(edge, options, error);
 	if (err == 0)
+		err = imgo__edge_about_init(edge, options, error);
+	if (err == 0)
 		err = open_hub(edge, options, error);
 	if (err == 0)
 		err = imgo__edge_rpc_init(edge, options, error);
@@ -426,6 +434,7 @@ void imgo_edge_free(struct imgo_edge *edge)
 	imgo__edge_lease_fini(edge);
 	imgo__edge_deliver_fini(edge);
 	imgo__edge_goim_fini(edge);
+	imgo__edge_about_fini(edge);
 	imgo__list_for(at, &edge->calls)
 	{
 		struct imgo__edge_call *call = imgo__container_of(at, struct imgo__edge_call, link);

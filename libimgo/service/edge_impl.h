@@ -6,6 +6,7 @@
  *   edge_ack.c       version 1 acknowledgements, and the queue of what is to be written back to logic
  *   edge_lease.c     the lease, announcing again, the comparison
  *   edge_goim.c      what only goim's clients have: keys, and the number of those in a room
+ *   edge_about.c     what it says of itself to those who want to connect to it
  *   edge_rpc.c       tells, casts and kicks that come by RPC
  */
 #ifndef IMGO__SERVICE_EDGE_IMPL_H
@@ -18,6 +19,7 @@
 #include "base/mem.h"
 #include "service/carrier.h"
 #include "service/gate.h"
+#include "service/peers.h"
 
 enum imgo__edge_state {
 	IMGO__EDGE_LOADING, /* its log is being read, or will be: what it is told now is read again */
@@ -38,6 +40,7 @@ struct imgo__edge_session {
 	uint32_t mark_ms; /* low bits of the clock: when it came into its list */
 	uint32_t login_ms; /* low bits of the clock: granted; 0 once it was live */
 	uint32_t partition;
+	uint32_t peer; /* of imgo__peers_hash */
 	uint8_t state;
 	bool again;     /* told of something while loading: read once more */
 	bool reading;   /* one read at a time */
@@ -79,6 +82,9 @@ struct imgo_edge {
 	enum imgo_v1_ack v1_ack;
 	uint32_t read_bytes_max;
 	int tcp_port, websocket_port, tls_port, wss_port;
+	char hosts[IMGO_REGISTRY_HOSTS_MAX + 1]; /* where clients reach it */
+	uint32_t weight, heartbeat_ms;
+	struct imgo__peers peers;
 	void (*on_superseded)(struct imgo_edge *edge, void *user);
 	void *user;
 
@@ -207,6 +213,11 @@ uint32_t imgo__edge_online(struct imgo_edge *edge, struct imgo_str room, uint32_
 /* A session that is logged in now takes its key, if it has one; an older one of the same user that has it is closed. */
 int imgo__edge_key_take(struct imgo_edge *edge, struct imgo__edge_session *session); /* 0, IMGO_ENOMEM */
 void imgo__edge_key_drop(struct imgo_edge *edge, struct imgo__edge_session *session);
+
+/* edge_about.c */
+int imgo__edge_about_init(struct imgo_edge *edge, const struct imgo_edge_options *options, struct imgo_error *error);
+void imgo__edge_about_fini(struct imgo_edge *edge);
+struct imgo_comet_about imgo__edge_about(struct imgo_edge *edge); /* now; its strings are the edge's */
 
 /* edge_rpc.c */
 int imgo__edge_rpc_init(struct imgo_edge *edge, const struct imgo_edge_options *options, struct imgo_error *error);

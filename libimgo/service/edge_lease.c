@@ -338,6 +338,7 @@ static int renew(struct imgo_edge *edge, void (*then)(struct imgo_edge *))
 	self->renew.registry.address = imgo_str(edge->address);
 	self->renew.registry.lease_ms = edge->lease_ms;
 	self->renew.registry.leaving = then != NULL;
+	self->renew.registry.about = imgo__edge_about(edge);
 	err = edge->gate.ops->renew(edge->gate.impl, &self->renew, on_renewed, self);
 	if (err < 0)
 		imgo__edge_call_free(&self->call);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "service/gate_wire.h"
 
+#include "registry/wire.h"
 #include "service/carrier_wire.h"
 
 enum { FIELDS_MAX = 64, MESSAGES_MAX = 65536 };
@@ -405,16 +406,17 @@ int imgo__gate_online_answer_read(struct imgo__mp *mp, struct imgo__gate_online 
 	return mp->err;
 }
 
-/* ---- renew: [comet, inc, address, lease_ms, leaving] -> [list_version, epoch, partitions, [[inc], …]] ---- */
+/* ---- renew: [comet, inc, address, lease_ms, leaving, about] -> [list_version, epoch, partitions, [[inc], …]] ---- */
 
 void imgo__gate_renew_ask_write(struct imgo__mpw *w, const struct imgo__gate_renew *call)
 {
-	imgo__mpw_array(w, 6);
+	imgo__mpw_array(w, 7);
 	imgo__mpw_uint(w, call->registry.comet);
 	imgo__incarnation_write(w, call->registry.inc);
 	imgo__mpw_str(w, call->registry.address);
 	imgo__mpw_uint(w, call->registry.lease_ms);
 	imgo__mpw_bool(w, call->registry.leaving);
+	imgo__regw_about(w, &call->registry.about);
 }
 
 int imgo__gate_renew_ask_read(struct imgo__mp *mp, struct imgo__gate_renew *call)
@@ -427,7 +429,9 @@ int imgo__gate_renew_ask_read(struct imgo__mp *mp, struct imgo__gate_renew *call
 	call->registry.address = imgo__mp_str(mp, IMGO_REGISTRY_ADDRESS_MAX);
 	call->registry.lease_ms = imgo__mp_uint(mp);
 	call->registry.leaving = imgo__mp_bool(mp);
-	imgo__mp_skip_rest(mp, have, 6);
+	if (have > 6)
+		imgo__regw_read_about(mp, &call->registry.about);
+	imgo__mp_skip_rest(mp, have, have > 6 ? 7 : 6);
 	return mp->err;
 }
 

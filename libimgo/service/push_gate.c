@@ -505,9 +505,10 @@ static void on_renewed(int err, void *user)
 	struct imgo_push *push = self->base.op.push;
 
 	if (err == 0 && push) {
-		struct imgo_str address = self->call->registry.address;
+		struct imgo_str address = self->call->registry.address, hosts = self->call->registry.about.hosts;
 		self->call->registry = self->renew;
 		self->call->registry.address = address;
+		self->call->registry.about.hosts = hosts;
 		self->call->epoch = imgo_bus_epoch(push->bus);
 		self->call->partitions = imgo_bus_partitions(push->bus, IMGO_TOPIC_USERS);
 	}
@@ -526,6 +527,7 @@ static int local_renew(void *impl, struct imgo__gate_renew *call, imgo__gate_cb 
 	self->call = call;
 	self->renew = call->registry;
 	self->renew.address = imgo__arena_str(&self->base.op.arena, call->registry.address, &ok);
+	self->renew.about.hosts = imgo__arena_str(&self->base.op.arena, call->registry.about.hosts, &ok);
 	err = ok ? imgo_registry_renew(push->registry, &self->renew, on_renewed, self) : IMGO_ENOMEM;
 	if (err < 0)
 		imgo__push_op_free(&self->base.op);

@@ -309,7 +309,9 @@ static void serve_count(struct imgo__rpc_request *request, struct imgo__mp *para
 
 	if (!s)
 		return;
-	err = imgo_registry_count(router->registry, &s->args.count, count_done, s);
+	err = imgo__regw_read_count(&s->mp, &s->arena, &s->args.count);
+	if (err == 0)
+		err = imgo_registry_count(router->registry, &s->args.count, count_done, s);
 	if (err)
 		refuse(s, err);
 }

@@ -313,6 +313,54 @@ static void many_get(struct many *many, unsigned expect)
 	kit_wait(kit, imgo_registry_get_many(kit->registry, many->gets, BATCH, many_found, many));
 }
 
+/* What is asked for is there; more may be. */
+static void case_some_rooms(struct kit *kit)
+{
+	struct imgo_str rooms[] = {imgo_str("live://1"), imgo_str("live://2"), imgo_str("chat://1")};
+	struct imgo_str only[] = {imgo_str("live://2"), imgo_str("chat://1"), imgo_str("nobody://1")};
+
+	for (unsigned i = 0; i < 40; i++) {
+		struct imgo_registry_put put = kit_session("", "", 1, 4, i + 1);
+		char user[16];
+		snprintf(user, sizeof user, "u%u", i);
+		put.session.user = imgo_str(user);
+		put.session.rooms = rooms + i % 3;
+		put.session.nrooms = 3 - i % 3;
+		check_int(kit, kit_put(kit, &put), 0);
+	}
+	check_int(kit, kit_count_some(kit, "live://", NULL, 0), 0);
+	check_int(kit, kit_room(kit, "live://1"), 14);
+	check_int(kit, kit_room(kit, "live://2"), 27);
+	check_int(kit, kit->sessions, 40);
+	check_int(kit, kit_count_some(kit, "", only, 3), 0);
+	check_int(kit, kit_room(kit, "live://2"), 27);
+	check_int(kit, kit_room(kit, "chat://1"), 40);
+	check_int(kit, kit_room(kit, "nobody://1"), 0);
+}
+
+/* What a comet says of itself is passed on as it was said last. */
+static void case_about(struct kit *kit)
+{
+	kit->about = (struct imgo_comet_about){imgo_str("203.0.113.7,c1.example.org"), 8080, 8090, 8095, 300000, 10, 3, 2};
+	check_int(kit, kit_renew(kit, 1, 4, "a:1", 60000), 0);
+	check_int(kit, kit_comets(kit), 0);
+	check_int(kit, kit->ncomets, 1);
+	check(kit, strcmp(kit->comets[0].hosts, "203.0.113.7,c1.example.org") == 0);
+	check_int(kit, kit->comets[0].about.wss_port, 8095);
+	check_int(kit, kit->comets[0].about.heartbeat_ms, 300000);
+	check_int(kit, kit->comets[0].about.connections, 3);
+	kit->about = (struct imgo_comet_about){.hosts = imgo_str("h"), .connections = 5};
+	check_int(kit, kit_renew(kit, 1, 4, "a:1", 60000), 0);
+	check_int(kit, kit_del_comet(kit, 1), 0);
+	check_int(kit, kit_comets(kit), 0);
+	check(kit, strcmp(kit->comets[0].hosts, "h") == 0);
+	check_int(kit, kit->comets[0].about.connections, 5);
+	check_int(kit, kit->comets[0].about.tcp_port, 0);
+	kit->about.tcp_port = 65536;
+	check_int(kit, kit_renew(kit, 1, 4, "a:1", 60000), IMGO_EINVAL);
+	kit->about = (struct imgo_comet_about){0};
+}
+
 static void case_many(struct kit *kit)
 {
 	struct many *many = calloc(1, sizeof *many);
@@ -479,6 +527,8 @@ static const struct {
 	{"provisional lease", case_provisional},
 	{"del_comet", case_del_comet},
 	{"rooms and count", case_rooms},
+	{"count of some rooms", case_some_rooms},
+	{"what comets say of themselves", case_about},
 	{"many", case_many},
 	{"arguments", case_arguments},
 	{"order of calls", case_order},

@@ -156,6 +156,7 @@ int kit_renew(struct kit *kit, uint32_t comet, uint64_t inc, const char *address
 	struct imgo_registry_renew renew = {.comet = comet, .inc = kit_inc(inc), .address = imgo_str(address)};
 
 	renew.lease_ms = lease_ms;
+	renew.about = kit->about;
 	kit_begin(kit, &renew, NULL);
 	return kit_wait(kit, imgo_registry_renew(kit->registry, &renew, kit_done, kit));
 }
@@ -178,6 +179,8 @@ static void copy_comets(struct kit *kit)
 		kit->comets[i].inc = call->comets[i].inc;
 		kit->comets[i].sessions = call->comets[i].sessions;
 		put_cstr(kit->comets[i].address, sizeof kit->comets[i].address, call->comets[i].address);
+		kit->comets[i].about = call->comets[i].about;
+		put_cstr(kit->comets[i].hosts, sizeof kit->comets[i].hosts, call->comets[i].about.hosts);
 	}
 }
 
@@ -204,7 +207,12 @@ static void copy_count(struct kit *kit)
 
 int kit_count(struct kit *kit)
 {
-	struct imgo_registry_count call;
+	return kit_count_some(kit, "", NULL, 0);
+}
+
+int kit_count_some(struct kit *kit, const char *prefix, const struct imgo_str *only, size_t n)
+{
+	struct imgo_registry_count call = {.prefix = imgo_str(prefix), .only = only, .nonly = n};
 
 	kit_begin(kit, &call, copy_count);
 	return kit_wait(kit, imgo_registry_count(kit->registry, &call, kit_done, kit));

@@ -20,6 +20,7 @@ struct kit {
 	int err;
 	void (*copy)(struct kit *kit);
 	void *args;
+	struct imgo_comet_about about; /* what kit_renew says */
 	/* copies of results */
 	struct imgo_session_id evicted[64];
 	size_t nevicted;
@@ -34,6 +35,8 @@ struct kit {
 		struct imgo_incarnation inc;
 		char address[IMGO_REGISTRY_ADDRESS_MAX + 1];
 		uint64_t sessions;
+		struct imgo_comet_about about; /* its hosts are here: */
+		char hosts[IMGO_REGISTRY_HOSTS_MAX + 1];
 	} comets[64];
 	size_t ncomets;
 	struct kit_room {
@@ -79,6 +82,8 @@ int kit_renew(struct kit *kit, uint32_t comet, uint64_t inc, const char *address
 int kit_leave(struct kit *kit, uint32_t comet, uint64_t inc);
 int kit_comets(struct kit *kit); /* → comets */
 int kit_count(struct kit *kit);  /* → rooms, sessions, users */
+/* The same of some rooms; there may be others in the answer. */
+int kit_count_some(struct kit *kit, const char *prefix, const struct imgo_str *only, size_t n);
 int kit_del_comet(struct kit *kit, uint32_t comet);
 uint64_t kit_room(const struct kit *kit, const char *room); /* count of it in rooms, 0 if absent */
 

@@ -97,7 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (all[1] == 0)
 		for (uint32_t i = 0; i < IMGO__REGW_ITEMS_MAX; i++)
 			all[i] = i;
-	which = data[0] % 11;
+	which = data[0] % 12;
 	copy = copy_of(data + 1, size - 1);
 	imgo__mp_init(&mp, copy, size - 1);
 	if (which < 4)

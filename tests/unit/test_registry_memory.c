@@ -65,7 +65,7 @@ static void run_ms(uint64_t ms)
 
 static void count(void)
 {
-	struct imgo_registry_count call;
+	struct imgo_registry_count call = {0};
 
 	assert_int_equal(finish(imgo_registry_count(registry, &call, on_done, &call)), 0);
 }
@@ -135,7 +135,7 @@ static void too_many_rooms(void **state)
 {
 	struct imgo_str room = imgo_str("user99999"); /* it becomes the largest */
 	struct imgo_registry_put put = {0};
-	struct imgo_registry_count call;
+	struct imgo_registry_count call = {0};
 
 	(void)state;
 	put_large(1, true);

@@ -161,7 +161,7 @@ static void one_router_down(void **state)
 {
 	struct imgo_registry_renew call = {0};
 	struct imgo_registry_comets comets;
-	struct imgo_registry_count count;
+	struct imgo_registry_count count = {0};
 
 	(void)state;
 	assert_int_equal(renew(&call), 0);

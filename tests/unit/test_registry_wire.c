@@ -165,17 +165,30 @@ static void get(void **state)
 
 static void renew(void **state)
 {
-	struct imgo_registry_renew call = {.comet = 1, .inc = {5, 6}, .address = imgo_str("a:1"), .lease_ms = 10000}, got;
+	struct imgo_registry_renew call = {.comet = 1,
+		.inc = {5, 6},
+		.address = imgo_str("a:1"),
+		.lease_ms = 10000,
+		.about = {imgo_str("h,i"), 1, 2, 3, 4, 5, 6, 7}};
+	struct imgo_registry_renew got;
 	struct imgo_incarnation inc;
 	struct imgo__mp mp;
 	int err;
 
 	(void)state;
 	imgo__regw_renew(&w, &call);
-	golden("96010506a3613a31cd2710c2");
+	golden("97010506a3613a31cd2710c298a3682c6901020304050607");
 	mp = reader();
 	assert_int_equal(imgo__regw_read_renew(&mp, &got), 0);
 	assert_true(got.comet == 1 && got.inc.random == 6 && got.lease_ms == 10000 && !got.leaving);
+	assert_true(imgo_str_eq(got.about.hosts, imgo_str("h,i")) && got.about.wss_port == 3 && got.about.ips == 7);
+	/* a comet that says nothing of itself yet */
+	imgo__mp_init(&mp,
+		"\x96\x01\x05\x06\xa3"
+		"a:1\xcd\x27\x10\xc2",
+		12);
+	assert_int_equal(imgo__regw_read_renew(&mp, &got), 0);
+	assert_true(got.lease_ms == 10000 && got.about.hosts.len == 0 && got.about.ips == 0);
 	buf.len = 0;
 	imgo__regw_renew_answer(&w, IMGO_ESTALE, (struct imgo_incarnation){7, 8});
 	golden("93f20708");
@@ -186,25 +199,59 @@ static void renew(void **state)
 
 static void comets_and_count(void **state)
 {
-	struct imgo_comet_info infos[] = {{1, {5, 6}, imgo_str("a:1"), 300}}, *list;
+	struct imgo_comet_info infos[] = {{1, {5, 6}, imgo_str("a:1"), 300, {imgo_str("h"), 1, 2, 3, 4, 5, 6, 7}}}, *list;
 	struct imgo_registry_comets comets = {infos, 1};
 	struct imgo_room_count rooms[] = {{imgo_str(""), 2}, {imgo_str("x"), 1}};
-	struct imgo_registry_count count = {rooms, 2, 3, 2}, got;
+	struct imgo_registry_count count = {.rooms = rooms, .n = 2, .sessions = 3, .users = 2}, got;
 	struct imgo__mp mp;
 	size_t n;
 
 	(void)state;
 	imgo__regw_comets_answer(&w, &comets);
-	golden("9195010506a3613a31cd012c");
+	golden("9196010506a3613a31cd012c98a16801020304050607");
 	mp = reader();
 	assert_int_equal(imgo__regw_read_comets_answer(&mp, &arena, &list, &n), 0);
 	assert_true(n == 1 && list->comet == 1 && list->sessions == 300 && imgo_str_eq(list->address, imgo_str("a:1")));
+	assert_true(imgo_str_eq(list->about.hosts, imgo_str("h")) && list->about.weight == 5);
+	imgo__mp_init(&mp,
+		"\x91\x95\x01\x05\x06\xa3"
+		"a:1\x02",
+		10); /* of an older router */
+	assert_int_equal(imgo__regw_read_comets_answer(&mp, &arena, &list, &n), 0);
+	assert_true(n == 1 && list->sessions == 2 && list->about.hosts.len == 0);
 	buf.len = 0;
 	imgo__regw_count_answer(&w, &count);
 	golden("9303029292a00292a17801");
 	mp = reader();
 	assert_int_equal(imgo__regw_read_count_answer(&mp, &arena, &got), 0);
 	assert_true(got.n == 2 && got.sessions == 3 && got.users == 2 && got.rooms[1].count == 1);
+}
+
+static void count_of_some(void **state)
+{
+	struct imgo_str only[] = {imgo_str("a"), imgo_str("b")};
+	struct imgo_registry_count call = {0}, got;
+	struct imgo__mp mp;
+
+	(void)state;
+	imgo__regw_count(&w, &call);
+	golden("c0");
+	mp = reader();
+	assert_int_equal(imgo__regw_read_count(&mp, &arena, &got), 0);
+	assert_true(got.prefix.len == 0 && got.nonly == 0);
+	buf.len = 0;
+	call.prefix = imgo_str("x");
+	call.only = only;
+	call.nonly = 2;
+	imgo__regw_count(&w, &call);
+	golden("92a17892a161a162");
+	mp = reader();
+	assert_int_equal(imgo__regw_read_count(&mp, &arena, &got), 0);
+	assert_true(imgo_str_eq(got.prefix, imgo_str("x")) && got.nonly == 2 && imgo_str_eq(got.only[1], only[1]));
+	imgo__mp_init(&mp, "\x92\xa0\x91\xa0", 4); /* a room without a key */
+	assert_int_equal(imgo__regw_read_count(&mp, &arena, &got), IMGO_EINVAL);
+	imgo__mp_init(&mp, "\x92\xa0\xdd\x00\x00\xff\xff", 7); /* more than there are */
+	assert_int_equal(imgo__regw_read_count(&mp, &arena, &got), IMGO_EPROTO);
 }
 
 static void newer_versions_append(void **state)
@@ -218,8 +265,9 @@ static void newer_versions_append(void **state)
 	imgo__mp_init(&mp, "\x91\x97\x01\x05\x06\x02\xa1u\x92\x01\x02\xc0", 12); /* [id…, user, [1, 2], nil] */
 	assert_int_equal(imgo__regw_read_del(&mp, &arena, &dels, &n), 0);
 	assert_true(n == 1 && dels[0].id.n == 2);
-	imgo__mp_init(&mp, "\x97\x01\x05\x06\xa1x\x0a\xc2\xc3", 9);
+	imgo__mp_init(&mp, "\x98\x01\x05\x06\xa1x\x0a\xc2\x99\xa0\x01\x02\x03\x04\x05\x06\x07\xc0\xc3", 19);
 	assert_int_equal(imgo__regw_read_renew(&mp, &got), 0);
+	assert_int_equal(got.about.ips, 7);
 	imgo__mp_init(&mp, "\x95\x01\x05\x06\xa1x\x0a", 7); /* one too few */
 	assert_int_equal(imgo__regw_read_renew(&mp, &got), IMGO_EPROTO);
 }
@@ -259,6 +307,7 @@ int main(void)
 		test(get),
 		test(renew),
 		test(comets_and_count),
+		test(count_of_some),
 		test(newer_versions_append),
 		test(refused),
 	};

@@ -37,6 +37,7 @@ extern "C" {
 
 #define IMGO_REGISTRY_ROOMS_MAX    64 /* of one session */
 #define IMGO_REGISTRY_ADDRESS_MAX  63 /* "host:port" of a comet's RPC */
+#define IMGO_REGISTRY_HOSTS_MAX    255
 #define IMGO_REGISTRY_SHARDS_MAX   64
 #define IMGO_REGISTRY_COUNT_MAX    65536 /* rooms in one answer of count */
 #define IMGO_REGISTRY_LEASE_MAX_MS 3600000
@@ -95,12 +96,22 @@ struct imgo_registry_shard {
 	struct imgo_incarnation inc; /* {0,0}: this shard did not answer */
 };
 
+/* What a comet says of itself with each renewal, for those who want to connect to it. The registry only passes it on. */
+struct imgo_comet_about {
+	struct imgo_str hosts; /* names or addresses under which clients reach it, between commas; "": it does not know */
+	uint32_t tcp_port, websocket_port, wss_port; /* 0: none */
+	uint32_t heartbeat_ms;                       /* a client that sends no heartbeat for so long is closed */
+	uint32_t weight;                             /* its share of the clients, beside the others' */
+	uint32_t connections, ips;                   /* now: clients logged in, and how many addresses they have */
+};
+
 struct imgo_registry_renew {
 	uint32_t comet;
 	struct imgo_incarnation inc;
 	struct imgo_str address; /* where its RPC listens; "" for one in the same process */
 	uint64_t lease_ms;       /* 1 to IMGO_REGISTRY_LEASE_MAX_MS */
 	bool leaving;            /* ends the lease now */
+	struct imgo_comet_about about;
 	/* results. err of the call: 0 if at least one shard answered and none refused; IMGO_ESTALE: a larger incarnation lives */
 	uint32_t list_version; /* of the list of routers: the highest seen; 0: there is none */
 	struct imgo_registry_shard shards[IMGO_REGISTRY_SHARDS_MAX];
@@ -112,6 +123,7 @@ struct imgo_comet_info {
 	struct imgo_incarnation inc;
 	struct imgo_str address;
 	uint64_t sessions; /* that this registry knows */
+	struct imgo_comet_about about;
 };
 
 struct imgo_registry_comets {
@@ -125,7 +137,12 @@ struct imgo_room_count {
 };
 
 struct imgo_registry_count {
-	const struct imgo_room_count *rooms; /* result, sorted by key; at most what fits in a reply: the largest */
+	/* What is asked for; zero: everything. A registry may answer with more than that. */
+	struct imgo_str prefix;      /* rooms whose key begins with it ... */
+	const struct imgo_str *only; /* ... or just these */
+	size_t nonly;                /* at most IMGO_REGISTRY_COUNT_MAX, without doubles */
+	/* results */
+	const struct imgo_room_count *rooms; /* sorted by key; at most what fits in a reply: the largest */
 	size_t n;
 	uint64_t sessions, users;
 };
