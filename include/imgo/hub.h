@@ -239,6 +239,12 @@ IMGO_API int imgo_hub_send_user(struct imgo_hub *hub, struct imgo_str user, stru
 IMGO_API int imgo_hub_send_room(struct imgo_hub *hub, struct imgo_str room, struct imgo_msg *const *messages, size_t n);
 IMGO_API int imgo_hub_broadcast(struct imgo_hub *hub, struct imgo_msg *const *messages, size_t n);
 
+/* A broadcast at a speed: to per_second connections a second (at least 1) of those who are there at the time of the call
+ * and still are when it is their turn. In no order with other messages. Returns the number of connections that are there;
+ * IMGO_ENOMEM; IMGO_ELIMIT: 64 such broadcasts are under way. */
+IMGO_API int imgo_hub_broadcast_paced(
+	struct imgo_hub *hub, struct imgo_msg *const *messages, size_t n, uint32_t per_second);
+
 /* Sends one packet of the server's own to one connection (say a control operation). Errors as imgo_hub_send. */
 IMGO_API int imgo_hub_reply(struct imgo_hub *hub, struct imgo_conn conn, const struct imgo_hub_packet *packet);
 

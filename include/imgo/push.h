@@ -61,22 +61,24 @@ enum imgo_push_target {
 	IMGO_PUSH_USERS = 0,
 	IMGO_PUSH_ROOM = 1, /* at most once, to those online now */
 	IMGO_PUSH_ALL = 2,  /* likewise */
+	IMGO_PUSH_KEYS = 3, /* likewise: to the sessions with these keys (`users`): "<uid>_<seq>", or a goim client's own */
 };
 
 struct imgo_push_request {
 	size_t size;
 	enum imgo_push_target target;
-	const struct imgo_str *users; /* USERS; a user named twice gets one message */
+	const struct imgo_str *users; /* USERS, KEYS; one that is named twice gets one message */
 	size_t nusers;
 	struct imgo_str room; /* ROOM */
 	int32_t op;           /* IMGO_OP_PUSH */
 	struct imgo_str body;
 	struct imgo_str key; /* Idempotency-Key of the caller, at most 255 bytes; empty: a random msgid */
 	bool qos0;           /* USERS: at most once, to those online now; not logged */
+	uint32_t speed;      /* ALL: deliveries a second, of all comets together; 0: as fast as it goes */
 };
 #define IMGO_PUSH_REQUEST_INIT \
 	{ \
-		sizeof(struct imgo_push_request), IMGO_PUSH_USERS, NULL, 0, {NULL, 0}, 5, {NULL, 0}, {NULL, 0}, false \
+		sizeof(struct imgo_push_request), IMGO_PUSH_USERS, NULL, 0, {NULL, 0}, 5, {NULL, 0}, {NULL, 0}, false, 0 \
 	}
 
 /*

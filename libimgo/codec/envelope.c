@@ -14,9 +14,12 @@
 /* What goes with each kind; the limits of the parts are checked elsewhere. */
 static bool shape_valid(const struct imgo_envelope *e)
 {
+	if (e->speed && e->kind != IMGO_ENVELOPE_BROADCAST)
+		return false;
 	switch (e->kind) {
 	case IMGO_ENVELOPE_USERS:
 	case IMGO_ENVELOPE_DIRECT:
+	case IMGO_ENVELOPE_KEYS:
 		return e->ntargets > 0 && e->room.len == 0;
 	case IMGO_ENVELOPE_ROOM:
 		return e->ntargets == 0 && e->room.len > 0;
@@ -26,13 +29,23 @@ static bool shape_valid(const struct imgo_envelope *e)
 	return false;
 }
 
+static size_t user_max(uint64_t kind)
+{
+	return kind == IMGO_ENVELOPE_KEYS ? IMGO_ENVELOPE_KEY_MAX : IMGO_USER_MAX;
+}
+
+static size_t sessions_max(uint64_t kind)
+{
+	return kind == IMGO_ENVELOPE_KEYS ? 0 : IMGO_ENVELOPE_SESSIONS_MAX;
+}
+
 static bool sizes_valid(const struct imgo_envelope *e)
 {
 	if (e->body.len > IMGO_BODY_MAX || e->room.len > IMGO_ROOM_MAX || e->ntargets > IMGO_ENVELOPE_TARGETS_MAX)
 		return false;
 	for (size_t i = 0; i < e->ntargets; i++) {
 		const struct imgo_envelope_target *t = &e->targets[i];
-		if (t->user.len == 0 || t->user.len > IMGO_USER_MAX || t->nsessions > IMGO_ENVELOPE_SESSIONS_MAX)
+		if (t->user.len == 0 || t->user.len > user_max(e->kind) || t->nsessions > sessions_max(e->kind))
 			return false;
 	}
 	return true;
@@ -62,7 +75,7 @@ int imgo_envelope_encode(const struct imgo_envelope *envelope, void **out, size_
 	if (!shape_valid(envelope) || !sizes_valid(envelope))
 		return IMGO_EINVAL;
 	imgo__mpw_init(&w, &buf);
-	imgo__mpw_array(&w, 8);
+	imgo__mpw_array(&w, envelope->speed ? 9 : 8);
 	imgo__mpw_uint(&w, IMGO_ENVELOPE_VERSION);
 	imgo__mpw_uint(&w, envelope->kind);
 	imgo__mpw_bin(&w, envelope->msgid.b, sizeof envelope->msgid.b);
@@ -73,6 +86,8 @@ int imgo_envelope_encode(const struct imgo_envelope *envelope, void **out, size_
 	for (size_t i = 0; i < envelope->ntargets; i++)
 		write_target(&w, &envelope->targets[i]);
 	imgo__mpw_str(&w, envelope->room);
+	if (envelope->speed)
+		imgo__mpw_uint(&w, envelope->speed);
 	if (w.err) {
 		imgo__buf_free(&buf);
 		return w.err;
@@ -106,13 +121,13 @@ static void read_session(struct imgo__mp *mp, struct sink *sink)
 	sink->nsessions++;
 }
 
-static void read_target(struct imgo__mp *mp, struct sink *sink)
+static void read_target(struct imgo__mp *mp, uint64_t kind, struct sink *sink)
 {
 	uint32_t n = imgo__mp_array(mp, UINT32_MAX);
 	struct imgo_envelope_target t;
 
-	t.user = imgo__mp_str(mp, IMGO_USER_MAX);
-	t.nsessions = imgo__mp_array(mp, IMGO_ENVELOPE_SESSIONS_MAX);
+	t.user = imgo__mp_str(mp, user_max(kind));
+	t.nsessions = imgo__mp_array(mp, (uint32_t)sessions_max(kind));
 	t.sessions = sink->sessions ? sink->sessions + sink->nsessions : NULL;
 	for (size_t i = 0; i < t.nsessions && !mp->err; i++)
 		read_session(mp, sink);
@@ -140,12 +155,13 @@ static int read_record(struct imgo__mp *mp, struct imgo_envelope *e, struct sink
 	e->body = imgo__mp_str(mp, IMGO_BODY_MAX);
 	ntargets = imgo__mp_array(mp, IMGO_ENVELOPE_TARGETS_MAX);
 	for (uint32_t i = 0; i < ntargets && !mp->err; i++)
-		read_target(mp, sink);
+		read_target(mp, kind, sink);
 	e->room = imgo__mp_str(mp, IMGO_ROOM_MAX);
-	imgo__mp_skip_rest(mp, n, 8);
+	e->speed = n > 8 ? imgo__mp_u32(mp) : 0;
+	imgo__mp_skip_rest(mp, n, n > 8 ? 9 : 8);
 	if (imgo__mp_finish(mp))
 		return IMGO_EPROTO;
-	if (kind < IMGO_ENVELOPE_USERS || kind > IMGO_ENVELOPE_BROADCAST)
+	if (kind < IMGO_ENVELOPE_USERS || kind > IMGO_ENVELOPE_KEYS)
 		return IMGO_EVERSION;
 	e->kind = (enum imgo_envelope_kind)kind;
 	e->targets = sink->targets;

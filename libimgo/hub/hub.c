@@ -379,6 +379,7 @@ static void hub_init(struct imgo_hub *hub)
 	imgo__task_init(&hub->turn, on_turn);
 	imgo__task_init(&hub->free_task, on_free);
 	imgo__timer_init(&hub->walk, imgo__casts_walk_timer);
+	imgo__pace_init(hub);
 	enter_stats(hub);
 	imgo__collector_add(hub->loop, &hub->collector, collect);
 	imgo__guard_init(hub);
@@ -435,6 +436,7 @@ static void hub_destroy(struct imgo_hub *hub)
 	hub->busy++; /* on_close may call imgo_hub_free again */
 	imgo__task_cancel(&hub->turn);
 	imgo__timer_stop(hub->loop, &hub->walk);
+	imgo__pace_fini(hub);
 	imgo_hub_stop_listening(hub);
 	for (uint32_t slot = 0; slot < hub->npages * IMGO__HUB_PAGE; slot++) {
 		struct imgo__conn *c = imgo__conn_at(hub, slot);

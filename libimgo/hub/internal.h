@@ -11,6 +11,7 @@
  *   room.c    users, rooms and memberships         cast.c    fan-out
  *   accepts.c which operations a connection wants
  *   guard.c   addresses: how many connections, how many failed logins
+ *   pace.c    fan-out at a speed
  *
  * A TURN. Socket events, timers and calls of the host change connections; what is left to do for one is noted
  * in its flags and it is put on the hub's to-do list. At the end of the loop's turn (imgo__hub_turn) casts
@@ -143,6 +144,7 @@ struct imgo__conn {
 	struct imgo__accepts *accepts; /* the operations it wants; NULL: all */
 	uint8_t ver, events;
 	uint32_t heard_ms; /* low bits of the clock: last input, or the last ping of the hub's. Kept when it pings at all. */
+	uint32_t born; /* which login of this hub it was, its low bits */
 };
 
 struct imgo__user {
@@ -216,6 +218,10 @@ struct imgo_hub {
 	struct imgo__list fresh, going; /* rooms with casts: not walked yet; goes on in the next turn */
 	size_t cast_bytes;              /* waiting in all rooms */
 	struct imgo__timer walk;
+	uint32_t logins;         /* so far, low bits */
+	struct imgo__list paced; /* of pace.c */
+	struct imgo__timer pace;
+	uint32_t npaced;
 
 	struct imgo__list listeners;
 	struct imgo__task free_task;
@@ -407,6 +413,10 @@ void imgo__casts_settle_room(struct imgo__conn *c, struct imgo__room *room, uint
 /* Position pos is free: fills it so that each cast under way still goes to whom it is due, once. */
 void imgo__casts_fill(struct imgo_hub *hub, struct imgo__room *room, uint32_t pos);
 void imgo__casts_drop(struct imgo_hub *hub, struct imgo__room *room);
+
+/* ---- pace.c ---- */
+void imgo__pace_init(struct imgo_hub *hub);
+void imgo__pace_fini(struct imgo_hub *hub);
 
 /* ---- hub.c ---- */
 void imgo__hub_schedule(struct imgo_hub *hub); /* a turn's end is due */

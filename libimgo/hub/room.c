@@ -68,6 +68,7 @@ int imgo__user_attach(struct imgo__conn *c, struct imgo_str key)
 		imgo__conn_at(hub, user->first - 1)->prev = c->slot + 1;
 	user->first = c->slot + 1;
 	c->user = user;
+	c->born = ++hub->logins;
 	c->flags |= IMGO__CONN_LOGGED_IN;
 	hub->authenticated++;
 	imgo_stat_add(hub->stats.authenticated, 1);

@@ -522,35 +522,70 @@ static bool cast_item(struct peer *peer, const struct imgo__cast *cast)
 	return true;
 }
 
+/* Comets that can be reached. */
+static uint32_t count_peers(struct imgo__carrier *carrier)
+{
+	uint32_t n = 0;
+
+	imgo__list_for(at, &carrier->peers)
+	{
+		n += imgo__container_of(at, struct peer, link)->resolved;
+	}
+	return n;
+}
+
 void imgo__carrier_cast(struct imgo__carrier *carrier, const struct imgo__cast *cast)
 {
+	uint32_t n = cast->speed ? count_peers(carrier) : 1;
+	struct imgo__cast share = *cast;
 	bool any = false;
+
+	share.speed = cast->speed && n ? cast->speed / n + (cast->speed < n) : 0;
 
 	imgo__list_for(at, &carrier->peers)
 	{
 		struct peer *peer = imgo__container_of(at, struct peer, link);
 		if (peer->resolved)
-			any |= cast_item(peer, cast);
+			any |= cast_item(peer, &share);
 	}
 	if (!any)
 		imgo_stat_add(carrier->dropped, 1);
+}
+
+/* One record is one item for a comet, however many of its targets are there: a comet drops an id that it has seen. */
+static void cast_target(struct peer *peer, uint64_t n, struct imgo_str who, const struct imgo__cast *cast)
+{
+	struct batch *batch = &peer->casts;
+	const struct imgo__cast *last =
+		batch->n ? (const struct imgo__cast *)(void *)batch->items.data + batch->n - 1 : NULL;
+
+	if ((!last || last->partition != cast->partition || imgo_id_cmp(last->id, cast->id) != 0) && !cast_item(peer, cast))
+		return;
+	if (batch_target(batch, n, who, (struct imgo_id){0, 0}))
+		((struct imgo__cast *)(void *)batch->items.data)[batch->n - 1].ntargets++;
+	else
+		imgo_stat_add(peer->carrier->dropped, 1);
 }
 
 void imgo__carrier_direct(
 	struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who, const struct imgo__cast *cast)
 {
 	struct peer *peer = peer_of(carrier, &id);
-	struct batch *batch;
-	const struct imgo__cast *last;
 
-	if (!peer)
-		return;
-	batch = &peer->casts;
-	last = batch->n ? (const struct imgo__cast *)(void *)batch->items.data + batch->n - 1 : NULL;
-	if ((!last || last->partition != cast->partition || imgo_id_cmp(last->id, cast->id) != 0) && !cast_item(peer, cast))
-		return;
-	if (batch_target(batch, id.n, who, (struct imgo_id){0, 0}))
-		((struct imgo__cast *)(void *)batch->items.data)[batch->n - 1].ntargets++;
+	if (peer)
+		cast_target(peer, id.n, who, cast);
+}
+
+void imgo__carrier_key(struct imgo__carrier *carrier, struct imgo_str key, const struct imgo__cast *cast)
+{
+	if (count_peers(carrier) == 0)
+		imgo_stat_add(carrier->dropped, 1);
+	imgo__list_for(at, &carrier->peers)
+	{
+		struct peer *peer = imgo__container_of(at, struct peer, link);
+		if (peer->resolved)
+			cast_target(peer, 0, key, cast);
+	}
 }
 
 void imgo__carrier_kick(struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who, int why)

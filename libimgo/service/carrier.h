@@ -32,13 +32,14 @@ struct imgo__tell {
 };
 
 struct imgo__cast {
-	enum imgo_envelope_kind kind; /* DIRECT, ROOM or BROADCAST */
+	enum imgo_envelope_kind kind; /* DIRECT, ROOM, BROADCAST or KEYS */
 	uint32_t partition;           /* of the casts' topic */
 	struct imgo_id id;
 	int32_t op;
 	struct imgo_str room, body;
-	const struct imgo__tell_target *targets; /* DIRECT; prev is not used */
+	const struct imgo__tell_target *targets; /* DIRECT, KEYS; prev is not used. n 0: `who` is a key, if it is here */
 	size_t ntargets;
+	uint32_t speed; /* BROADCAST: deliveries a second; to the carrier of all comets, from it to each of them */
 };
 
 struct imgo__kick {
@@ -73,9 +74,11 @@ void imgo__carrier_set_edge(struct imgo__carrier *carrier, struct imgo_edge *edg
 void imgo__carrier_tell(struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who,
 	struct imgo_id prev, const struct imgo_store_body *body);
 void imgo__carrier_cast(struct imgo__carrier *carrier, const struct imgo__cast *cast);
-/* A DIRECT cast to one session. */
+/* A DIRECT or KEYS cast to one session. */
 void imgo__carrier_direct(
 	struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who, const struct imgo__cast *cast);
+/* A KEYS cast to whichever comet has a session of that key. */
+void imgo__carrier_key(struct imgo__carrier *carrier, struct imgo_str key, const struct imgo__cast *cast);
 void imgo__carrier_kick(struct imgo__carrier *carrier, struct imgo_session_id id, struct imgo_str who, int why);
 /* Runs fn once everything handed over so far was sent and answered or given up. */
 void imgo__carrier_idle(struct imgo__carrier *carrier, void (*fn)(void *user), void *user);

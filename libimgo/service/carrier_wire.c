@@ -53,7 +53,7 @@ void imgo__tell_write(struct imgo__mpw *w, const struct imgo__tell *tells, size_
 	}
 }
 
-/* The targets of a tell (fields 4) or of a direct cast (2). */
+/* The targets of a tell (fields 4), or of a cast to sessions or keys (2). */
 static struct imgo__tell_target *read_targets(struct imgo__mp *mp, struct imgo__arena *arena, uint32_t fields, size_t *n)
 {
 	uint32_t count = imgo__mp_array(mp, IMGO__CARRIER_ITEMS_MAX);
@@ -71,7 +71,7 @@ static struct imgo__tell_target *read_targets(struct imgo__mp *mp, struct imgo__
 		if (have < fields)
 			mp->err = IMGO_EPROTO;
 		targets[i].n = imgo__mp_uint(mp);
-		targets[i].who = imgo__mp_str(mp, IMGO_USER_MAX);
+		targets[i].who = imgo__mp_str(mp, fields == 4 ? IMGO_USER_MAX : IMGO_ENVELOPE_KEY_MAX);
 		if (fields == 4)
 			targets[i].prev = imgo__id_read(mp);
 		imgo__mp_skip_rest(mp, have, fields);
@@ -121,7 +121,7 @@ void imgo__cast_write(struct imgo__mpw *w, const struct imgo__cast *casts, size_
 	imgo__mpw_array(w, (uint32_t)n);
 	for (size_t i = 0; i < n; i++) {
 		const struct imgo__cast *cast = &casts[i];
-		imgo__mpw_array(w, 8);
+		imgo__mpw_array(w, 9);
 		imgo__mpw_uint(w, cast->kind);
 		imgo__mpw_uint(w, cast->partition);
 		imgo__id_write(w, cast->id);
@@ -134,6 +134,7 @@ void imgo__cast_write(struct imgo__mpw *w, const struct imgo__cast *casts, size_
 			imgo__mpw_uint(w, cast->targets[j].n);
 			imgo__mpw_str(w, cast->targets[j].who);
 		}
+		imgo__mpw_uint(w, cast->speed);
 	}
 }
 
@@ -148,7 +149,7 @@ int imgo__cast_read(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_
 	for (uint32_t i = 0; casts && i < count && !mp->err; i++) {
 		uint32_t have = imgo__mp_array(mp, 16);
 		uint64_t kind = imgo__mp_uint(mp);
-		if (have < 8 || kind < IMGO_ENVELOPE_DIRECT || kind > IMGO_ENVELOPE_BROADCAST)
+		if (have < 8 || kind < IMGO_ENVELOPE_DIRECT || kind > IMGO_ENVELOPE_KEYS)
 			mp->err = IMGO_EPROTO;
 		casts[i].kind = (enum imgo_envelope_kind)kind;
 		casts[i].partition = imgo__mp_u32(mp);
@@ -157,7 +158,8 @@ int imgo__cast_read(struct imgo__mp *mp, struct imgo__arena *arena, struct imgo_
 		casts[i].room = imgo__mp_str(mp, IMGO_ROOM_MAX);
 		casts[i].body = imgo__mp_str(mp, IMGO_BODY_MAX);
 		casts[i].targets = read_targets(mp, arena, 2, &casts[i].ntargets);
-		imgo__mp_skip_rest(mp, have, 8);
+		casts[i].speed = have > 8 ? imgo__mp_u32(mp) : 0;
+		imgo__mp_skip_rest(mp, have, have > 8 ? 9 : 8);
 	}
 	return err ? err : mp->err;
 }

@@ -3,7 +3,7 @@
  * The RPC messages "tell", "cast" and "kick" as bytes. Each is [start_us, random, items]: the incarnation of the comet that
  * is meant, then
  *   tell  [[epoch, id, op, body, [[n, user, prev epoch, prev id], …]], …]
- *   cast  [[kind, partition, epoch, id, op, room, body, [[n, user], …]], …]
+ *   cast  [[kind, partition, epoch, id, op, room, body, [[n, user], …], speed], …]   (n 0: a key instead of the user)
  *   kick  [[n, user, why], …]
  * Decoders allocate in the arena only in proportion to the bytes that are there; strings point into them.
  */

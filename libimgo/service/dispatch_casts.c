@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The casts' topic: rooms, broadcast and qos 0, at most once, to those online now. Each goes to every live comet (which
- * drops offsets that it has seen); what is older than cast_age_max_ms, after a stop, is dropped and counted. Done as soon
- * as it was handed to the carrier. The records of a partition are handed over in order: a batch that holds qos 0 pushes
- * waits for the router to say where their users are, and then goes as a whole.
+ * The casts' topic: rooms, broadcast, qos 0 and keys, at most once, to those online now. Rooms and broadcast go to every
+ * live comet (which drops offsets that it has seen); what is older than cast_age_max_ms, after a stop, is dropped and counted. Done as soon
+ * as it was handed to the carrier. The records of a partition are handed over in order: a batch that holds pushes to users or
+ * keys waits for the router to say where their users are, and then goes as a whole.
+ *
+ * A key is imgo's "<uid>_<seq>", and then the router knows its session; or a goim client's own, and then only the comet
+ * that has it knows it: all are asked. They are asked too when the router names no such session.
  */
 #include <string.h>
 
@@ -26,7 +29,7 @@ struct cast_batch {
 	struct imgo_envelope **envelopes;
 	struct imgo_id *ids;
 	size_t n;
-	struct imgo_registry_get *gets; /* of all DIRECT targets, in order */
+	struct imgo_registry_get *gets; /* of the users of all DIRECT and KEYS targets, in order */
 	size_t ngets;
 };
 
@@ -40,11 +43,37 @@ static void cast_batch_fini(struct imgo__dispatch_op *op)
 		free(batch->envelopes[i]);
 }
 
+/* "<uid>_<seq>"; the uid may have a "_" in it. */
+static bool key_parse(struct imgo_str key, struct imgo_str *user, uint64_t *seq)
+{
+	size_t at = key.len;
+
+	while (at > 0 && key.p[at - 1] >= '0' && key.p[at - 1] <= '9')
+		at--;
+	if (at < 2 || key.p[at - 1] != '_' || at - 1 > IMGO_USER_MAX || key.len == at || key.len - at > 19)
+		return false;
+	*seq = 0;
+	for (size_t i = at; i < key.len; i++)
+		*seq = *seq * 10 + (uint64_t)(key.p[i] - '0');
+	*user = imgo_strn(key.p, at - 1);
+	return true;
+}
+
+/* The user whose sessions the router is asked for, if any. *seq: the one that is meant; 0: all. */
+static bool target_user(const struct imgo_envelope *envelope, size_t i, struct imgo_str *user, uint64_t *seq)
+{
+	*seq = 0;
+	*user = envelope->targets[i].user;
+	return envelope->kind == IMGO_ENVELOPE_DIRECT || key_parse(envelope->targets[i].user, user, seq);
+}
+
 /* False: out of memory. */
 static bool cast_decode(struct cast_batch *batch, const struct imgo_bus_record *record)
 {
 	struct imgo_dispatch *dispatch = batch->op.dispatch;
 	struct imgo_envelope *envelope;
+	struct imgo_str user;
+	uint64_t seq;
 	bool ok = true;
 	struct imgo_str copy = imgo__arena_str(&batch->op.arena, record->value, &ok);
 	int err = ok ? imgo_envelope_decode(&envelope, copy.p, copy.len) : IMGO_ENOMEM;
@@ -66,8 +95,8 @@ static bool cast_decode(struct cast_batch *batch, const struct imgo_bus_record *
 	}
 	batch->ids[batch->n] = (struct imgo_id){imgo_bus_epoch(dispatch->bus), record->offset + 1};
 	batch->envelopes[batch->n++] = envelope;
-	if (envelope->kind == IMGO_ENVELOPE_DIRECT)
-		batch->ngets += envelope->ntargets;
+	for (size_t i = 0; i < envelope->ntargets; i++)
+		batch->ngets += target_user(envelope, i, &user, &seq);
 	return true;
 }
 
@@ -103,10 +132,41 @@ static void cast_direct(struct imgo_dispatch *dispatch, const struct imgo__cast 
 		imgo__carrier_direct(dispatch->carrier, target->sessions[i], target->user, cast);
 }
 
+static void cast_key(struct imgo_dispatch *dispatch, const struct imgo__cast *cast, struct imgo_str key, uint64_t seq,
+	const struct imgo_registry_get *get)
+{
+	size_t known = get && get->err == 0 ? get->nsessions : 0;
+
+	for (size_t i = 0; i < known; i++) {
+		if (get->sessions[i].seq == seq) {
+			imgo__carrier_direct(dispatch->carrier, get->sessions[i].id, get->user, cast);
+			return;
+		}
+	}
+	imgo_stat_add(dispatch->stats.key_elsewhere, 1);
+	imgo__carrier_key(dispatch->carrier, key, cast);
+}
+
+static void cast_targets(struct imgo_dispatch *dispatch, const struct imgo__cast *cast,
+	const struct imgo_envelope *envelope, const struct imgo_registry_get **get)
+{
+	struct imgo_str user;
+	uint64_t seq;
+
+	for (size_t i = 0; i < envelope->ntargets; i++) {
+		bool asked = target_user(envelope, i, &user, &seq) && *get;
+		const struct imgo_registry_get *answer = asked ? (*get)++ : NULL;
+		if (envelope->kind == IMGO_ENVELOPE_DIRECT)
+			cast_direct(dispatch, cast, &envelope->targets[i], answer);
+		else
+			cast_key(dispatch, cast, envelope->targets[i].user, seq, answer);
+	}
+}
+
 static void cast_all(struct cast_batch *batch, bool asked)
 {
 	struct imgo_dispatch *dispatch = batch->op.dispatch;
-	const struct imgo_registry_get *get = batch->gets;
+	const struct imgo_registry_get *get = asked ? batch->gets : NULL;
 
 	for (size_t i = 0; i < batch->n; i++) {
 		const struct imgo_envelope *envelope = batch->envelopes[i];
@@ -115,11 +175,11 @@ static void cast_all(struct cast_batch *batch, bool asked)
 			.id = batch->ids[i],
 			.op = envelope->op,
 			.room = envelope->room,
-			.body = envelope->body};
-		if (envelope->kind != IMGO_ENVELOPE_DIRECT)
+			.body = envelope->body,
+			.speed = envelope->speed};
+		if (envelope->ntargets == 0)
 			imgo__carrier_cast(dispatch->carrier, &cast);
-		for (size_t j = 0; envelope->kind == IMGO_ENVELOPE_DIRECT && j < envelope->ntargets; j++)
-			cast_direct(dispatch, &cast, &envelope->targets[j], asked ? get++ : NULL);
+		cast_targets(dispatch, &cast, envelope, &get);
 	}
 	imgo_stat_add(dispatch->stats.cast, (int64_t)batch->n);
 }
@@ -157,6 +217,8 @@ static void on_asked(int err, void *user)
 static bool ask(struct cast_batch *batch)
 {
 	struct imgo_dispatch *dispatch = batch->op.dispatch;
+	struct imgo_str user;
+	uint64_t seq;
 	size_t n = 0;
 
 	batch->gets = imgo__arena_zalloc(&batch->op.arena, batch->ngets, sizeof *batch->gets);
@@ -164,8 +226,10 @@ static bool ask(struct cast_batch *batch)
 		return false;
 	for (size_t i = 0; i < batch->n; i++) {
 		const struct imgo_envelope *envelope = batch->envelopes[i];
-		for (size_t j = 0; envelope->kind == IMGO_ENVELOPE_DIRECT && j < envelope->ntargets; j++)
-			batch->gets[n++].user = envelope->targets[j].user;
+		for (size_t j = 0; j < envelope->ntargets; j++) {
+			if (target_user(envelope, j, &user, &seq))
+				batch->gets[n++].user = user;
+		}
 	}
 	batch->part->asking = imgo_registry_get_many(dispatch->registry, batch->gets, n, on_asked, batch) == 0;
 	return batch->part->asking;

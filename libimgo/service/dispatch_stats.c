@@ -33,7 +33,9 @@ static void enter_stats(struct imgo_dispatch *dispatch)
 	s->rebuilding = imgo_stats_gauge(set, "imgo_job_rebuilding", "partitions that are being rebuilt");
 	s->waiting = imgo_stats_gauge(set, "imgo_job_waiting", "partitions that wait for store or bus");
 	s->assigned = imgo_stats_gauge(set, "imgo_job_assigned", "partitions of the users' topic that this job has");
-	s->cast = imgo_stats_counter(set, "imgo_job_cast_total", "room, broadcast and qos 0 messages cast");
+	s->cast = imgo_stats_counter(set, "imgo_job_cast_total", "room, broadcast, qos 0 and key messages cast");
+	s->key_elsewhere = imgo_stats_counter(set, "imgo_job_key_elsewhere_total",
+		"pushes to a key of which the router names no session: every comet was asked");
 	s->cast_old = imgo_stats_counter(set, "imgo_job_cast_old_total", "casts that were too old");
 	s->ask_skipped =
 		imgo_stats_counter(set, "imgo_job_ask_skipped_total", "batches that could not ask the router again");

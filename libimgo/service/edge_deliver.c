@@ -295,10 +295,21 @@ static bool cast_is_new(struct imgo_edge *edge, const struct imgo__cast *cast)
 	return true;
 }
 
+/* No client has a key of its own yet: what the router does not know is nowhere. */
+static struct imgo__edge_session *session_of_key(struct imgo_edge *edge, struct imgo_str key)
+{
+	(void)edge, (void)key;
+	return NULL;
+}
+
+/* To sessions; or to whoever has a key, if it is here: other comets were asked too. */
 static void cast_direct(struct imgo_edge *edge, const struct imgo__cast *cast, struct imgo_msg *msg)
 {
 	for (size_t i = 0; i < cast->ntargets; i++) {
-		struct imgo__edge_session *session = target_session(edge, &cast->targets[i]);
+		const struct imgo__tell_target *target = &cast->targets[i];
+		bool by_key = cast->kind == IMGO_ENVELOPE_KEYS && target->n == 0;
+		struct imgo__edge_session *session =
+			by_key ? session_of_key(edge, target->who) : target_session(edge, target);
 		if (session)
 			imgo_hub_send(edge->hub, session->conn, &msg, 1);
 	}
@@ -306,13 +317,17 @@ static void cast_direct(struct imgo_edge *edge, const struct imgo__cast *cast, s
 
 static bool same_audience(const struct imgo__cast *a, const struct imgo__cast *b)
 {
-	return a->kind == b->kind && a->kind != IMGO_ENVELOPE_DIRECT && imgo_str_eq(a->room, b->room);
+	bool one = a->kind == IMGO_ENVELOPE_ROOM || (a->kind == IMGO_ENVELOPE_BROADCAST && !a->speed && !b->speed);
+
+	return one && a->kind == b->kind && imgo_str_eq(a->room, b->room);
 }
 
 static void cast_run(struct imgo_edge *edge, const struct imgo__cast *cast, struct imgo_msg *const *messages, size_t n)
 {
 	if (cast->kind == IMGO_ENVELOPE_ROOM)
 		imgo_hub_send_room(edge->hub, cast->room, messages, n);
+	else if (cast->kind == IMGO_ENVELOPE_BROADCAST && cast->speed)
+		imgo_hub_broadcast_paced(edge->hub, messages, n, cast->speed);
 	else if (cast->kind == IMGO_ENVELOPE_BROADCAST)
 		imgo_hub_broadcast(edge->hub, messages, n);
 	else

@@ -3,6 +3,8 @@
  * One push: the users are sorted by partition (and doubles drop out), the router is asked once for all of them where
  * they are, one envelope a partition is made, and all go to the bus in one call. The answer of the bus is the answer.
  *
+ * Keys have no look-up: they are sorted and doubled out in the same way, and it is job who asks where they are.
+ *
  * The address is a hint: when the router has not answered after lookup_ms the push goes without one, and job asks again. So an
  * op may have two answers outstanding (the late one of the router, the bus's); `waiting` counts them.
  */
@@ -107,7 +109,8 @@ static struct imgo_envelope envelope_of(const struct send_op *self, enum imgo_en
 		.op = self->request.op,
 		.body = self->request.body,
 		.at_ms = imgo_loop_wall_ms(self->op.push->loop),
-		.room = self->request.room};
+		.room = self->request.room,
+		.speed = self->request.target == IMGO_PUSH_ALL ? self->request.speed : 0};
 
 	return envelope;
 }
@@ -117,10 +120,22 @@ static size_t target_bytes(const struct imgo_envelope_target *target)
 	return target->user.len + 8 + 40 * target->nsessions;
 }
 
+static enum imgo_envelope_kind users_kind(const struct imgo_push_request *request)
+{
+	if (request->target == IMGO_PUSH_KEYS)
+		return IMGO_ENVELOPE_KEYS;
+	return request->qos0 ? IMGO_ENVELOPE_DIRECT : IMGO_ENVELOPE_USERS;
+}
+
+static bool is_logged(const struct imgo_push_request *request)
+{
+	return request->target == IMGO_PUSH_USERS && !request->qos0;
+}
+
 /* One partition's users: one record, or several when their addresses are many. */
 static int encode_partition(struct send_op *self, const struct imgo_envelope_target *targets, size_t n, uint32_t partition)
 {
-	struct imgo_envelope envelope = envelope_of(self, self->request.qos0 ? IMGO_ENVELOPE_DIRECT : IMGO_ENVELOPE_USERS);
+	struct imgo_envelope envelope = envelope_of(self, users_kind(&self->request));
 	size_t room = RECORD_BYTES_MAX > envelope.body.len ? RECORD_BYTES_MAX - envelope.body.len : 0;
 
 	while (n > 0) {
@@ -195,12 +210,11 @@ static void on_produced(int err, void *user)
 
 static int produce(struct send_op *self)
 {
-	bool logged = self->request.target == IMGO_PUSH_USERS && !self->request.qos0;
+	enum imgo_topic topic = is_logged(&self->request) ? IMGO_TOPIC_USERS : IMGO_TOPIC_CASTS;
 	int err;
 
 	self->stage_us = imgo__loop_clock_us(self->op.push->loop);
-	err = imgo_bus_produce_many(self->op.push->bus, logged ? IMGO_TOPIC_USERS : IMGO_TOPIC_CASTS, self->records,
-		self->nrecords, on_produced, self);
+	err = imgo_bus_produce_many(self->op.push->bus, topic, self->records, self->nrecords, on_produced, self);
 
 	if (err == 0)
 		self->waiting++;
@@ -260,8 +274,9 @@ static int slot_cmp(const void *a, const void *b)
 
 static int copy_users(struct send_op *self, const struct imgo_push_request *request)
 {
-	enum imgo_topic topic = request->qos0 ? IMGO_TOPIC_CASTS : IMGO_TOPIC_USERS;
+	enum imgo_topic topic = is_logged(request) ? IMGO_TOPIC_USERS : IMGO_TOPIC_CASTS;
 	uint32_t partitions = imgo_bus_partitions(self->op.push->bus, topic);
+	size_t len_max = request->target == IMGO_PUSH_KEYS ? IMGO_ENVELOPE_KEY_MAX : IMGO_USER_MAX;
 	bool ok = true;
 	size_t n = 0;
 
@@ -270,7 +285,7 @@ static int copy_users(struct send_op *self, const struct imgo_push_request *requ
 	if (!self->slots || !self->gets)
 		return IMGO_ENOMEM;
 	for (size_t i = 0; i < request->nusers; i++) {
-		if (request->users[i].len == 0 || request->users[i].len > IMGO_USER_MAX)
+		if (request->users[i].len == 0 || request->users[i].len > len_max)
 			return IMGO_EINVAL;
 		self->slots[i].who = imgo__arena_str(&self->op.arena, request->users[i], &ok);
 		self->slots[i].partition = imgo_partition(request->users[i], partitions);
@@ -316,7 +331,7 @@ static int check_request(struct imgo_push *push, const struct imgo_push_request 
 {
 	if (request->size != sizeof *request || request->key.len > KEY_MAX)
 		return IMGO_EINVAL;
-	if (request->target == IMGO_PUSH_USERS && request->nusers == 0)
+	if ((request->target == IMGO_PUSH_USERS || request->target == IMGO_PUSH_KEYS) && request->nusers == 0)
 		return IMGO_EINVAL;
 	if (request->target == IMGO_PUSH_ROOM && (request->room.len == 0 || request->room.len > IMGO_ROOM_MAX))
 		return IMGO_EINVAL;
@@ -353,6 +368,15 @@ static int start_users(struct send_op *self, const struct imgo_push_request *req
 	return err ? err : produce(self);
 }
 
+static int start_keys(struct send_op *self, const struct imgo_push_request *request)
+{
+	int err = copy_users(self, request);
+
+	if (err == 0)
+		err = encode_users(self, false);
+	return err ? err : produce(self);
+}
+
 static int start_cast(struct send_op *self)
 {
 	struct imgo_push *push = self->op.push;
@@ -362,6 +386,20 @@ static int start_cast(struct send_op *self)
 	int err = add_record(self, room ? imgo_partition(self->request.room, partitions) : 0, &envelope);
 
 	return err ? err : produce(self);
+}
+
+static int start(struct send_op *self, const struct imgo_push_request *request)
+{
+	switch (request->target) {
+	case IMGO_PUSH_USERS:
+		return start_users(self, request);
+	case IMGO_PUSH_KEYS:
+		return start_keys(self, request);
+	case IMGO_PUSH_ROOM:
+	case IMGO_PUSH_ALL:
+		return start_cast(self);
+	}
+	return IMGO_EINVAL;
 }
 
 int imgo_push_send(struct imgo_push *push, const struct imgo_push_request *request, imgo_push_cb *cb, void *user)
@@ -386,7 +424,7 @@ int imgo_push_send(struct imgo_push *push, const struct imgo_push_request *reque
 	self->request.users = NULL;
 	err = ok ? make_msgid(self, request->key) : IMGO_ENOMEM;
 	if (err == 0)
-		err = request->target == IMGO_PUSH_USERS ? start_users(self, request) : start_cast(self);
+		err = start(self, request);
 	if (err < 0) {
 		send_free(self);
 		return err;

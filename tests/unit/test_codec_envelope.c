@@ -17,6 +17,8 @@ static const struct imgo_envelope_target targets[] = {
 	{.user = {"7", 1}},
 };
 
+static const struct imgo_envelope_target keys[] = {{.user = {"123456_2", 8}}, {.user = {"b0b", 3}}};
+
 static struct imgo_envelope make(enum imgo_envelope_kind kind)
 {
 	struct imgo_envelope e = {.kind = kind, .at_ms = 1700000000123, .op = 5, .body = imgo_str("hello")};
@@ -28,6 +30,10 @@ static struct imgo_envelope make(enum imgo_envelope_kind kind)
 	}
 	if (kind == IMGO_ENVELOPE_ROOM)
 		e.room = imgo_str("live://1000");
+	if (kind == IMGO_ENVELOPE_KEYS) {
+		e.targets = keys;
+		e.ntargets = 2;
+	}
 	return e;
 }
 
@@ -51,6 +57,8 @@ static const struct {
 			     " 90 ab 6c6976653a2f2f31303030"},
 	{IMGO_ENVELOPE_BROADCAST, "98 01 04 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b 05 c405"
 				  " 68656c6c6f 90 a0"},
+	{IMGO_ENVELOPE_KEYS, "98 01 05 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b 05 c405 68656c6c6f"
+			     " 92 92 a8 3132333435365f32 90 92 a3 623062 90 a0"},
 };
 
 static void assert_same(const struct imgo_envelope *a, const struct imgo_envelope *b)
@@ -64,6 +72,31 @@ static void assert_same(const struct imgo_envelope *a, const struct imgo_envelop
 		for (size_t k = 0; k < a->targets[i].nsessions; k++)
 			assert_true(imgo_session_id_eq(a->targets[i].sessions[k], b->targets[i].sessions[k]));
 	}
+}
+
+/* A ninth field, of broadcasts only, and only when it is not 0. */
+static void speed(void **state)
+{
+	struct imgo_envelope e = make(IMGO_ENVELOPE_BROADCAST), *back;
+	uint8_t want[100];
+	size_t len, want_len = unhex("99 01 04 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b 05 c405 68656c6c6f 90 a0"
+				     " cd01f4",
+			    want);
+	void *data;
+
+	(void)state;
+	e.speed = 500;
+	assert_int_equal(imgo_envelope_encode(&e, &data, &len), 0);
+	assert_bytes(data, len, want, want_len);
+	assert_int_equal(imgo_envelope_decode(&back, data, len), 0);
+	assert_int_equal(back->speed, 500);
+	free(back);
+	free(data);
+	e = make(IMGO_ENVELOPE_ROOM);
+	e.speed = 1;
+	assert_int_equal(imgo_envelope_encode(&e, &data, &len), IMGO_EINVAL);
+	want[2] = IMGO_ENVELOPE_USERS;
+	assert_int_equal(imgo_envelope_decode(&back, want, want_len), IMGO_EPROTO);
 }
 
 static void golden_vectors(void **state)
@@ -107,12 +140,12 @@ static void ignores_appended(void **state)
 {
 	struct imgo_envelope e = make(IMGO_ENVELOPE_USERS), *out;
 	uint8_t data[500];
-	size_t len = unhex("99 01 01 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b d10005 c405 68656c6c6f"
+	size_t len = unhex("9a 01 01 c410 000102030405060708090a0b0c0d0e0f cf0000018bcfe5687b d10005 c405 68656c6c6f"
 			   " 92 93 a6 313233343536 92"
 			   " 95 01 cf00060a24181e4000 cffedcba9876543210 05 c0"
 			   " 96 cd012c cf00060a24181e4001 01 cfffffffffffffffff 9101 81a16b02 c3"
 			   " 92 a1 37 90"
-			   " d900 9201c0",
+			   " d900 00 9201c0",
 		data);
 
 	(void)state;
@@ -131,13 +164,16 @@ static void refuses(void **state)
 		{"98 02 01 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 9192a13790 a0", IMGO_EVERSION},
 		{"91 02", IMGO_EVERSION},
 		{"98 00 01 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 9192a13790 a0", IMGO_EVERSION},
-		{"98 01 05 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 90 a0", IMGO_EVERSION},
+		{"98 01 06 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 90 a0", IMGO_EVERSION},
 		{"98 01 00 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 90 a0", IMGO_EVERSION},
 		{"90", IMGO_EPROTO},
 		{"91 01", IMGO_EPROTO},
 		{"c0", IMGO_EPROTO},
 		{"81 0101", IMGO_EPROTO},
 		{"97 01 01 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 9192a13790", IMGO_EPROTO},
+		{"98 01 05 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 90 a0", IMGO_EPROTO}, /* KEYS without any */
+		{"98 01 05 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 9192a1379194 01020304 a0", IMGO_EPROTO},
+		{"99 01 04 c410 000102030405060708090a0b0c0d0e0f 01 05 c400 90 a0 ff", IMGO_EPROTO}, /* speed -1 */
 		{HEAD "c400 90 a0", IMGO_EPROTO},           /* USERS without users */
 		{HEAD "c400 9192a13790 a161", IMGO_EPROTO}, /* with a room */
 		{HEAD "c400 9192a090 a0", IMGO_EPROTO},     /* an empty user */
@@ -187,7 +223,7 @@ static void refuses_to_encode(void **state)
 
 	(void)state;
 #define REFUSED() assert_int_equal(imgo_envelope_encode(&e, &data, &len), IMGO_EINVAL)
-	e = make((enum imgo_envelope_kind)5);
+	e = make((enum imgo_envelope_kind)6);
 	REFUSED();
 	e = make(IMGO_ENVELOPE_USERS);
 	e.body = imgo_strn(big, sizeof big);
@@ -204,6 +240,13 @@ static void refuses_to_encode(void **state)
 	REFUSED();
 	t.user.len = 0;
 	REFUSED();
+	e = make(IMGO_ENVELOPE_KEYS);
+	e.targets = &t;
+	e.ntargets = 1;
+	t = (struct imgo_envelope_target){.user = imgo_strn(big, IMGO_ENVELOPE_KEY_MAX + 1)};
+	REFUSED();
+	t = (struct imgo_envelope_target){.user = imgo_str("k"), .sessions = sessions, .nsessions = 1};
+	REFUSED();
 	e = make(IMGO_ENVELOPE_ROOM);
 	e.room = imgo_strn(big, 129);
 	REFUSED();
@@ -218,6 +261,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(golden_vectors),
+		cmocka_unit_test(speed),
 		cmocka_unit_test(refuses_truncation),
 		cmocka_unit_test(ignores_appended),
 		cmocka_unit_test(refuses),

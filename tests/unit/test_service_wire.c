@@ -217,10 +217,14 @@ static void renew_message(void **state)
 
 static void tells_casts_kicks(void **state)
 {
+	char key[IMGO_ENVELOPE_KEY_MAX + 1] = "";
 	struct imgo__tell_target targets[] = {{11, {"1", 1}, {1, 2}}, {12, {"2", 1}, {0, 0}}};
+	struct imgo__tell_target keys[] = {{11, {"1", 1}, {0, 0}}, {0, imgo_str(key), {0, 0}}};
 	struct imgo__tell tells[] = {{{1, 3}, 5, {"body", 4}, targets, 2}};
-	struct imgo__cast casts[] = {{IMGO_ENVELOPE_ROOM, 1, {1, 7}, 5, {"r", 1}, {"b", 1}, NULL, 0},
-		{IMGO_ENVELOPE_DIRECT, 1, {1, 8}, 5, {NULL, 0}, {"b", 1}, targets, 2}};
+	struct imgo__cast casts[] = {{IMGO_ENVELOPE_ROOM, 1, {1, 7}, 5, {"r", 1}, {"b", 1}, NULL, 0, 0},
+		{IMGO_ENVELOPE_DIRECT, 1, {1, 8}, 5, {NULL, 0}, {"b", 1}, targets, 2, 0},
+		{IMGO_ENVELOPE_BROADCAST, 1, {1, 9}, 5, {NULL, 0}, {"b", 1}, NULL, 0, 700},
+		{IMGO_ENVELOPE_KEYS, 1, {1, 10}, 5, {NULL, 0}, {"b", 1}, keys, 2, 0}};
 	struct imgo__kick kicks[] = {{11, {"1", 1}, 10}};
 	struct imgo__tell *got_tells = NULL;
 	struct imgo__cast *got_casts = NULL;
@@ -230,18 +234,22 @@ static void tells_casts_kicks(void **state)
 	size_t n = 0;
 
 	(void)state;
+	memset(key, 'k', IMGO_ENVELOPE_KEY_MAX);
+	keys[1].who = imgo_str(key);
 	imgo__tell_write(begin(), tells, 1);
 	refuses_truncation(imgo__tell_read(&mp, &arena, &got_tells, &n));
 	mp = reader(bytes.len);
 	assert_int_equal(imgo__tell_read(&mp, &arena, &got_tells, &n), 0);
 	assert_int_equal(got_tells[0].ntargets, 2);
 	assert_int_equal(got_tells[0].targets[0].prev.id, 2);
-	imgo__cast_write(begin(), casts, 2);
+	imgo__cast_write(begin(), casts, 4);
 	refuses_truncation(imgo__cast_read(&mp, &arena, &got_casts, &n));
 	mp = reader(bytes.len);
 	assert_int_equal(imgo__cast_read(&mp, &arena, &got_casts, &n), 0);
 	assert_int_equal(got_casts[0].kind, IMGO_ENVELOPE_ROOM);
 	assert_int_equal(got_casts[1].targets[1].n, 12);
+	assert_int_equal(got_casts[2].speed, 700);
+	assert_true(got_casts[3].targets[1].n == 0 && imgo_str_eq(got_casts[3].targets[1].who, imgo_str(key)));
 	imgo__kick_write(begin(), kicks, 1);
 	refuses_truncation(imgo__kick_read(&mp, &arena, &got_kicks, &n));
 	mp = reader(bytes.len);
