@@ -6,6 +6,9 @@
  * An answer is a JSON object with "ret": 1 (0 of /1/msg/get), or 65534 bad parameter (HTTP 400, 404, 405, 413), 65533 bad
  * token or key (401, 403), 65535 internal (500; 503 with Retry-After), and then "error", a few words for a person. A push
  * that failed after it may have been accepted says "retry":true: push again with the same Idempotency-Key.
+ *
+ * And goim's /goim/... calls, which answer {"code":0,"message":"","data":...}: code -400 with 400, 401, 404 or 413, -500 with
+ * 500 or 503.
  */
 #ifndef IMGO_HTTP_H
 #define IMGO_HTTP_H
@@ -44,11 +47,13 @@ struct imgo_http_options {
 	size_t body_max_bytes;       /* default 1 MiB; pushs with many users needs it */
 	const struct imgo_http_asset *assets; /* borrowed for the life of the imgo_http; NULL: none */
 	size_t nassets;
+	size_t target_max_bytes; /* path and query; default 256 KiB: goim's push/mids has its users there */
+	const char *domain;      /* goim's default domain, in /goim/nodes/weighted; NULL: "localhost" */
 };
 #define IMGO_HTTP_OPTIONS_INIT \
 	{ \
 		sizeof(struct imgo_http_options), NULL, "127.0.0.1:7172", "127.0.0.1:8099", NULL, 4096, 64, 100000, \
-			10000, 60000, 1024 * 1024, NULL, 0 \
+			10000, 60000, 1024 * 1024, NULL, 0, 256 * 1024, NULL \
 	}
 
 /* Listens when it returns. Errors: IMGO_EINVAL (an address that is not loopback without a key), IMGO_EIO, IMGO_ENOMEM. */

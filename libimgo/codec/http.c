@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * HTTP heads. The parser keeps no state: it is given the head from its first byte each time and goes through
- * it line by line. It never looks beyond head_max, and it judges each complete line before the next, so what
+ * it line by line. It never looks beyond head_max (or headers_max), and it judges each complete line before the next, so what
  * it answers depends on the bytes only and not on how they arrived. The one thing it judges in an incomplete
  * line is a target that is too long.
  *
@@ -194,6 +194,10 @@ ssize_t imgo__http_decode(const uint8_t *data, size_t len, const struct imgo__ht
 		return IMGO_EPROTO;
 	if (complete < 0)
 		return refuse(status, 400);
+	if (complete && limits->headers_max && (size_t)(lines.end - lines.at) >= limits->headers_max) {
+		lines.end = lines.at + limits->headers_max;
+		full = true;
+	}
 	rc = complete ? read_headers(&lines, limits->body_max, &f, out->headers, &out->nheaders, status) : 0;
 	if (rc < 0)
 		return rc;

@@ -28,9 +28,10 @@ struct imgo__http_request {
 };
 
 struct imgo__http_limits {
-	size_t target_max; /* 414 */
-	size_t head_max;   /* 431: request line and headers */
-	size_t body_max;   /* 413 */
+	size_t target_max;  /* 414 */
+	size_t head_max;    /* 431: request line and headers */
+	size_t body_max;    /* 413 */
+	size_t headers_max; /* 431: headers alone; 0: only head_max holds */
 };
 
 /*

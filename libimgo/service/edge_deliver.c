@@ -295,13 +295,6 @@ static bool cast_is_new(struct imgo_edge *edge, const struct imgo__cast *cast)
 	return true;
 }
 
-/* No client has a key of its own yet: what the router does not know is nowhere. */
-static struct imgo__edge_session *session_of_key(struct imgo_edge *edge, struct imgo_str key)
-{
-	(void)edge, (void)key;
-	return NULL;
-}
-
 /* To sessions; or to whoever has a key, if it is here: other comets were asked too. */
 static void cast_direct(struct imgo_edge *edge, const struct imgo__cast *cast, struct imgo_msg *msg)
 {
@@ -309,7 +302,7 @@ static void cast_direct(struct imgo_edge *edge, const struct imgo__cast *cast, s
 		const struct imgo__tell_target *target = &cast->targets[i];
 		bool by_key = cast->kind == IMGO_ENVELOPE_KEYS && target->n == 0;
 		struct imgo__edge_session *session =
-			by_key ? session_of_key(edge, target->who) : target_session(edge, target);
+			by_key ? imgo__edge_by_key(edge, target->who) : target_session(edge, target);
 		if (session)
 			imgo_hub_send(edge->hub, session->conn, &msg, 1);
 	}

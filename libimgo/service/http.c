@@ -134,29 +134,43 @@ static size_t find_route(const struct imgo_http *http, const struct imgo__httpd_
 	return i;
 }
 
+/* Refuses a request for what its head says, in the form of answers of that path. */
+static void refuse_head(
+	struct imgo__httpd_request *request, unsigned flags, int status, int ret, const char *why, const char *headers)
+{
+	if (flags & IMGO__ROUTE_GOIM)
+		imgo__goim_refuse(request, status, why, headers);
+	else
+		refuse(request, status, ret, why, headers, false);
+}
+
 static bool on_head(
 	struct imgo__httpd_request *request, const struct imgo__http_request *head, unsigned listener, void *user)
 {
 	struct imgo_http *http = user;
 	size_t index = find_route(http, request, head->path, listener);
 	const struct imgo__http_route *route = &imgo__http_routes[index];
-	bool post = route->flags & IMGO__ROUTE_POST;
+	unsigned flags = route->flags;
+	bool post = flags & IMGO__ROUTE_POST;
+	bool known = imgo_str_eq(head->method, imgo_str(post ? "POST" : "GET"));
 
+	if (!route->handle && head->path.len >= 6 && memcmp(head->path.p, "/goim/", 6) == 0)
+		flags |= IMGO__ROUTE_GOIM;
 	imgo__httpd_set_tag(request, (uintptr_t)&http->counters[index]);
-	if (!(route->flags & IMGO__ROUTE_OPEN) && !key_is_good(http, head)) {
+	if (!(flags & IMGO__ROUTE_OPEN) && !key_is_good(http, head)) {
 		imgo_stat_add(http->no_key, 1);
-		refuse(request, 401, IMGO__RET_BAD_TOKEN, "no valid key", "WWW-Authenticate: Bearer\r\n", false);
+		refuse_head(request, flags, 401, IMGO__RET_BAD_TOKEN, "no valid key", "WWW-Authenticate: Bearer\r\n");
 	} else if (!http->api_key && !imgo__http_same_machine(head)) {
 		imgo_stat_add(http->cross_site, 1);
-		refuse(request, 403, IMGO__RET_BAD_TOKEN, "a page of another site may not call this: set api.key", NULL,
-			false);
-	} else if (!route->handle) {
-		imgo__http_refuse(request, 404, IMGO__RET_BAD_PARAMETER, "no such call");
-	} else if (!imgo_str_eq(head->method, imgo_str(post ? "POST" : "GET"))) {
-		refuse(request, 405, IMGO__RET_BAD_PARAMETER, "method not allowed",
-			post ? "Allow: POST\r\n" : "Allow: GET\r\n", false);
-	} else if ((route->flags & IMGO__ROUTE_MESSAGE) && head->content_length > http->push->body_max) {
-		imgo__http_refuse(request, 413, IMGO__RET_BAD_PARAMETER, "message too long");
+		refuse_head(request, flags, 403, IMGO__RET_BAD_TOKEN, "a page of another site may not call this: set api.key",
+			NULL);
+	} else if (!route->handle || (!known && (flags & IMGO__ROUTE_GOIM))) {
+		refuse_head(request, flags, 404, IMGO__RET_BAD_PARAMETER, "no such call", NULL);
+	} else if (!known) {
+		refuse_head(request, flags, 405, IMGO__RET_BAD_PARAMETER, "method not allowed",
+			post ? "Allow: POST\r\n" : "Allow: GET\r\n");
+	} else if ((flags & IMGO__ROUTE_MESSAGE) && head->content_length > http->push->body_max) {
+		refuse_head(request, flags, 413, IMGO__RET_BAD_PARAMETER, "message too long", NULL);
 	} else {
 		return true;
 	}
@@ -246,6 +260,9 @@ static int start(struct imgo_http *http, const struct imgo_http_options *options
 	o.request_timeout_ms = options->request_timeout_ms;
 	o.idle_timeout_ms = options->idle_timeout_ms;
 	o.body_max = options->body_max_bytes;
+	o.target_max = options->target_max_bytes;
+	if (!(http->domain = imgo__strdup(options->domain ? options->domain : "localhost")))
+		return imgo__fail(error, IMGO_ENOMEM, "http: out of memory");
 	if (options->api_key && !(http->api_key = imgo__strdup(options->api_key)))
 		return imgo__fail(error, IMGO_ENOMEM, "http: out of memory");
 	if (imgo__httpd_new(&http->httpd, http->loop, &o) < 0)
@@ -292,10 +309,12 @@ void imgo_http_free(struct imgo_http *http)
 	if (!http)
 		return;
 	imgo__http_logs_orphan(http);
+	imgo__goim_orphan(http);
 	imgo__httpd_free(http->httpd);
 	if (http->api_key)
 		explicit_bzero(http->api_key, strlen(http->api_key));
 	free(http->api_key);
+	free(http->domain);
 	free(http);
 }
 

@@ -12,6 +12,7 @@
 #include <imgo/error.h>
 
 #include "base/buf.h"
+#include "codec/http.h"
 #include "codec/json.h"
 
 /* ---- numbers and names ---- */
@@ -212,6 +213,72 @@ int imgo__http_read_pushs(struct imgo__arena *arena, struct imgo_str body, size_
 	}
 	*nusers = n;
 	return 0;
+}
+
+/* ---- lists in a query ---- */
+
+static size_t count_char(struct imgo_str s, char c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s.len; i++)
+		n += s.p[i] == c;
+	return n;
+}
+
+int imgo__http_read_list(struct imgo__arena *arena, struct imgo_str query, const char *name, size_t max,
+	struct imgo_str **out, size_t *n)
+{
+	size_t cap = count_char(query, '&') + 1;
+	int err;
+
+	cap = cap < max ? cap : max;
+	*out = imgo__arena_zalloc(arena, cap, sizeof **out);
+	*n = 0;
+	if (!*out)
+		return IMGO_ENOMEM;
+	err = imgo__http_params(arena, query, name, *out, cap, n);
+	return err == 0 && *n == 0 ? IMGO_EINVAL : err;
+}
+
+/* Takes the numbers of one value, which is not empty. */
+static int take_mids(struct imgo_str text, struct imgo_str *out, size_t max, size_t *n)
+{
+	uint64_t number;
+
+	for (;;) {
+		const char *comma = text.len ? memchr(text.p, ',', text.len) : NULL;
+		size_t len = comma ? (size_t)(comma - text.p) : text.len;
+		if (*n == max)
+			return IMGO_ELIMIT;
+		if (!imgo__http_positive(imgo_strn(text.p, len), &out[*n], &number))
+			return IMGO_EINVAL;
+		++*n;
+		if (!comma)
+			return 0;
+		text = imgo_strn(comma + 1, text.len - len - 1);
+	}
+}
+
+int imgo__http_read_mids(struct imgo__arena *arena, struct imgo_str query, size_t max, struct imgo_str **out, size_t *n)
+{
+	struct imgo_str *values;
+	size_t nvalues, cap;
+	int err = imgo__http_read_list(arena, query, "mids", max, &values, &nvalues);
+
+	if (err)
+		return err;
+	cap = nvalues;
+	for (size_t i = 0; i < nvalues; i++)
+		cap += count_char(values[i], ',');
+	cap = cap < max ? cap : max;
+	*n = 0;
+	*out = imgo__arena_zalloc(arena, cap, sizeof **out);
+	if (!*out)
+		return IMGO_ENOMEM;
+	for (size_t i = 0; err == 0 && i < nvalues; i++)
+		err = take_mids(values[i], *out, cap, n);
+	return err;
 }
 
 /* ---- rooms ---- */

@@ -39,6 +39,13 @@ int imgo__http_scalar(struct imgo__arena *arena, struct imgo_str value, struct i
 int imgo__http_read_pushs(struct imgo__arena *arena, struct imgo_str body, size_t users_max, struct imgo_str **users,
 	size_t *nusers, struct imgo_str *m);
 
+/* All values of that name in a query, decoded into the arena. IMGO_EINVAL: none, or one that cannot be decoded;
+ * IMGO_ELIMIT: more than max; IMGO_ENOMEM. */
+int imgo__http_read_list(struct imgo__arena *arena, struct imgo_str query, const char *name, size_t max,
+	struct imgo_str **out, size_t *n);
+/* The users of goim's mids=1&mids=2, or mids=1,2. Errors as above; IMGO_EINVAL also: not a positive number. */
+int imgo__http_read_mids(struct imgo__arena *arena, struct imgo_str query, size_t max, struct imgo_str **out, size_t *n);
+
 /* Rooms from "a,b" (list) or a JSON array of strings and whole numbers (json), behind *n in out. IMGO_EINVAL;
  * IMGO_ELIMIT. */
 int imgo__http_read_rooms(

@@ -17,6 +17,12 @@ static void on_pushed(int err, void *user)
 	imgo__http_pushed(user, err);
 }
 
+bool imgo__http_idempotency_key(const struct imgo__http_call *call, struct imgo_str *key)
+{
+	*key = imgo__http_header(call->head, "Idempotency-Key");
+	return key->len <= KEY_MAX && imgo__http_header_count(call->head, "Idempotency-Key") <= 1;
+}
+
 /* The parameters that all have. False: the request was refused. */
 static bool common(struct imgo__http_call *call, struct imgo_push_request *push)
 {
@@ -33,8 +39,7 @@ static bool common(struct imgo__http_call *call, struct imgo_push_request *push)
 		return false;
 	}
 	push->qos0 = err == 0 && *text.p == '0' && push->target == IMGO_PUSH_USERS;
-	push->key = imgo__http_header(call->head, "Idempotency-Key");
-	if (push->key.len > KEY_MAX || imgo__http_header_count(call->head, "Idempotency-Key") > 1) {
+	if (!imgo__http_idempotency_key(call, &push->key)) {
 		imgo__http_bad(call->request, "Idempotency-Key must be one of at most 255 bytes");
 		return false;
 	}

@@ -160,6 +160,8 @@ static void healthz(struct imgo__http_call *call)
 		path, flags, handle, STATS(path) \
 	}
 
+enum { GOIM_PUSH = IMGO__ROUTE_GOIM | IMGO__ROUTE_POST | IMGO__ROUTE_MESSAGE };
+
 const struct imgo__http_route imgo__http_routes[] = {
 	ROUTE("/1/push", IMGO__ROUTE_POST | IMGO__ROUTE_MESSAGE, imgo__http_push_user),
 	ROUTE("/1/pushs", IMGO__ROUTE_POST, imgo__http_push_users),
@@ -169,6 +171,15 @@ const struct imgo__http_route imgo__http_routes[] = {
 	ROUTE("/1/server/del", IMGO__ROUTE_POST, server_del),
 	ROUTE("/1/admin/token/new", IMGO__ROUTE_POST, imgo__http_token_new),
 	ROUTE("/1/msg/get", IMGO__ROUTE_STORE, imgo__http_msg_get),
+	ROUTE("/goim/push/keys", GOIM_PUSH, imgo__goim_push_keys),
+	ROUTE("/goim/push/mids", GOIM_PUSH, imgo__goim_push_mids),
+	ROUTE("/goim/push/room", GOIM_PUSH, imgo__goim_push_room),
+	ROUTE("/goim/push/all", GOIM_PUSH, imgo__goim_push_all),
+	ROUTE("/goim/online/top", IMGO__ROUTE_GOIM, imgo__goim_online_top),
+	ROUTE("/goim/online/room", IMGO__ROUTE_GOIM, imgo__goim_online_room),
+	ROUTE("/goim/online/total", IMGO__ROUTE_GOIM, imgo__goim_online_total),
+	ROUTE("/goim/nodes/weighted", IMGO__ROUTE_GOIM, imgo__goim_nodes_weighted),
+	ROUTE("/goim/nodes/instances", IMGO__ROUTE_GOIM, imgo__goim_nodes_instances),
 	ROUTE("/healthz", IMGO__ROUTE_STORE | IMGO__ROUTE_OPEN, healthz),
 	ROUTE("asset", IMGO__ROUTE_OPEN, imgo__http_asset), /* no path begins like this: see find_route */
 	{"", 0, NULL, STATS("none")},

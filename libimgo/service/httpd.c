@@ -241,7 +241,8 @@ int imgo__httpd_new(struct imgo__httpd **out, struct imgo_loop *loop, const stru
 		return IMGO_ENOMEM;
 	httpd->loop = loop;
 	httpd->options = *options;
-	httpd->limits = (struct imgo__http_limits){options->target_max, options->head_max, options->body_max};
+	httpd->limits = (struct imgo__http_limits){options->target_max, options->target_max + options->headers_max,
+		options->body_max, options->headers_max};
 	imgo__list_init(&httpd->conns);
 	imgo__list_init(&httpd->idle);
 	imgo__list_init(&httpd->spare);

@@ -41,7 +41,7 @@ struct imgo__httpd_options {
 	uint32_t requests_max;       /* of one connection; 0: no maximum */
 	uint64_t request_timeout_ms; /* from its first byte to its last */
 	uint64_t idle_timeout_ms;
-	size_t target_max, head_max, body_max;
+	size_t target_max, headers_max, body_max;
 	size_t output_max; /* of one connection; beyond it nothing more is read from it */
 	size_t bytes_max;  /* of all requests and answers that are held; beyond it requests are answered with
 			      503 */

@@ -6,7 +6,8 @@
  * copied into `in`, and from then on input goes through `in` until it is empty. So a connection at rest has
  * no input buffer. A request whose head was seen but whose body is not complete has its struct already
  * (`reading`, the last of the list) and `need`, its length, so that its head is parsed twice at most, however
- * slowly the body comes.
+ * slowly the body comes. A head that is not complete is looked at again only when a line has ended, and there are
+ * not many of those: heads may be long (goim's push/mids has its users in the target).
  *
  * Nothing is taken while the connection is `full`: too many requests under way, or too many bytes to be
  * written. Then it is not read either; what was read before stays in `in`, and the task goes on with it when
@@ -94,6 +95,17 @@ static size_t discard(struct imgo__httpd_conn *conn, size_t len)
 	return n;
 }
 
+/* A line has ended in what is new of a head, or there is as much of it as there may be. */
+static bool head_grew(struct imgo__httpd_conn *conn, const uint8_t *p, size_t len)
+{
+	size_t at = conn->scanned, max = conn->httpd->limits.head_max;
+
+	if (len >= max || memchr(p + at, '\n', len - at))
+		return true;
+	conn->scanned = len;
+	return false;
+}
+
 /* Takes the request, or the part of one that can be judged, at the start of the input. Returns the bytes done
  * with; 0: more must come first. */
 static size_t step(struct imgo__httpd_conn *conn, const uint8_t *p, size_t len)
@@ -105,11 +117,12 @@ static size_t step(struct imgo__httpd_conn *conn, const uint8_t *p, size_t len)
 
 	if (conn->discard)
 		return discard(conn, len);
-	if (conn->need > len)
+	if (conn->need > len || (!conn->reading && !head_grew(conn, p, len)))
 		return 0;
 	n = imgo__http_decode(p, len, &conn->httpd->limits, &head, &status);
 	if (n < 0)
 		imgo__httpd_refuse(conn, NULL, status);
+	conn->scanned = n == 0 ? len : 0;
 	if (n <= 0)
 		return 0;
 	total = (size_t)n + head.content_length;
@@ -170,8 +183,9 @@ static void input(struct imgo__httpd_conn *conn, const uint8_t *p, size_t len)
 		taken = take(conn, p, len);
 	if (taken == len || over(conn))
 		return;
-	/* Many large bodies may have begun while there was room for each. */
-	if (conn->httpd->held + (len - taken) > conn->httpd->options.bytes_max ||
+	/* Many large bodies may have begun while there was room for each; and of whom only a part of a head is here, nobody
+	 * knows who it is: all heads get a quarter. */
+	if (conn->httpd->held + (len - taken) > conn->httpd->options.bytes_max / (conn->reading ? 1 : 4) ||
 		imgo__buf_append(&conn->in, p + taken, len - taken)) {
 		imgo__httpd_refuse(conn, conn->reading, 503);
 		imgo__buf_free(&conn->in);

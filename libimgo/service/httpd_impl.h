@@ -80,6 +80,7 @@ struct imgo__httpd_conn {
 	struct imgo__buf in, out;
 	size_t in_at, out_at; /* what lies before is done with */
 	size_t need;          /* bytes of the request being read, head and body, once its head was seen */
+	size_t scanned;       /* bytes of the head that is coming in: no line ends in them that was not looked at */
 	size_t discard;       /* bytes of a refused request's body, still to come */
 	size_t answers;       /* bytes of answers that wait for their turn */
 	size_t held;          /* what httpd->held knows of this connection */

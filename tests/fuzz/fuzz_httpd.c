@@ -85,7 +85,7 @@ static void start(void)
 	options.pipeline_max = 4;
 	options.output_max = 600;
 	options.target_max = 100;
-	options.head_max = 400;
+	options.headers_max = 300;
 	options.body_max = 300;
 	CHECK(imgo_loop_new(&loop, NULL, NULL) == 0);
 	CHECK(imgo__httpd_new(&httpd, loop, &options) == 0);

@@ -30,10 +30,11 @@ struct rig_bus {
 	unsigned pushes; /* calls */
 	enum imgo_topic topic;
 	size_t nusers, nrecords;
-	char first_user[IMGO_USER_MAX + 1], room[IMGO_ROOM_MAX + 1];
+	char first_user[IMGO_ENVELOPE_KEY_MAX + 1], room[IMGO_ROOM_MAX + 1];
 	char body[4096];
 	size_t body_len;
 	int32_t op;
+	uint32_t speed;
 	enum imgo_envelope_kind kind;
 	struct imgo_msgid msgid;
 };
@@ -56,6 +57,7 @@ __attribute__((unused)) static void rig_bus_note(struct rig_bus *bus, const stru
 	bus->nusers += e->ntargets;
 	bus->kind = e->kind;
 	bus->op = e->op;
+	bus->speed = e->speed;
 	bus->msgid = e->msgid;
 	bus->body_len = e->body.len;
 	snprintf(bus->body, sizeof bus->body, "%.*s", (int)e->body.len, e->body.len ? e->body.p : "");

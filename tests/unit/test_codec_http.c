@@ -203,6 +203,19 @@ static void bounds_sizes(void **state)
 	memcpy(text + limits.head_max - 3, "\r\n\r\n", 4);
 	assert_int_equal(decode(imgo_strn(text, sizeof text), &r), -431);
 
+	/* The headers alone: those of exactly headers_max are fine, whatever the target's length. */
+	struct imgo__http_limits apart = limits;
+	apart.headers_max = 100;
+	n = (size_t)snprintf(text, sizeof text, "GET /%0150d HTTP/1.1\r\n", 0);
+	memset(text + n, 'x', 200);
+	memcpy(text + n, "Host: a\r\nX: ", 12);
+	memcpy(text + n + 96, "\r\n\r\n", 4);
+	assert_int_equal(imgo__http_decode((uint8_t *)text, n + 200, &apart, &r, &status), n + 100);
+	assert_int_equal(imgo__http_decode((uint8_t *)text, n + 99, &apart, &r, &status), 0);
+	memcpy(text + n + 96, "xxxxx\r\n\r\n", 9);
+	assert_int_equal(imgo__http_decode((uint8_t *)text, n + 200, &apart, &r, &status), IMGO_EPROTO);
+	assert_int_equal(status, 431);
+
 	for (int headers = 63; headers <= 65; headers++) {
 		n = (size_t)snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: a\r\n");
 		for (int i = 1; i < headers; i++)

@@ -368,7 +368,7 @@ static void handshakes(void **state)
 		{"POST /sub HTTP/1.1\r\nHost: a\r\n" UP KEY V13 "\r\n", 405},
 		{"GET /sub HTTP/1.0\r\nHost: a\r\n" UP KEY V13 "\r\n", 400},
 	};
-	struct imgo__http_limits limits = {4096, 8192, 4096};
+	struct imgo__http_limits limits = {4096, 8192, 4096, 0};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -76,7 +76,7 @@ static void refuses_what_is_too_large(void **state)
 		if (which == 2)
 			imgo__buf_printf(&text, "X%09000d", 0); /* and no end of the line */
 		if (which == 3)
-			imgo__buf_printf(&text, "%04096d", 0);
+			imgo__buf_printf(&text, "%0262144d HTTP/1.1\r\nHost: h\r\n", 0);
 		if (which == 4)
 			imgo__buf_printf(&text, "Content-Length: 1048577\r\n");
 		imgo__buf_printf(&text, "\r\n");
