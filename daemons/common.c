@@ -87,6 +87,10 @@ const struct imgo_property daemon_api_table[] = {
 		600000, "From a request's first byte to its last, absolute.")},
 	{IMGO_PROPERTY("api.idle-timeout", DURATION, struct imgo_http_options, idle_timeout_ms, "60s", 100, 86400000,
 		"Between two requests of a connection.")},
+	{IMGO_PROPERTY("api.target-max-bytes", SIZE, struct imgo_http_options, target_max_bytes, "256k", 1024, 16777216,
+		"Largest path with its query: goim's push/mids has its users there.")},
+	{IMGO_PROPERTY("api.domain", STRING, struct imgo_http_options, domain, "localhost", 0, 253,
+		"The domain in /goim/nodes/weighted, and the node where a comet does not say where clients reach it.")},
 	{0},
 };
 

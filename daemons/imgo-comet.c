@@ -27,6 +27,11 @@ static const struct imgo_property table[] = {
 		"Address to listen on for jobs and logics.")},
 	{IMGO_PROPERTY("comet.rpc-advertise", STRING, struct comet_config, options.rpc_advertise, NULL, 0, 63,
 		"Address at which they reach it, when it is not that of comet.rpc.")},
+	{IMGO_PROPERTY("comet.advertise", STRING, struct comet_config, options.advertise, NULL, 0, 255,
+		"Names and addresses under which clients reach this comet, between commas, for /goim/nodes/…; not set: the host of "
+		"comet.tcp, unless that is a wildcard.")},
+	{IMGO_PROPERTY("comet.weight", UINT, struct comet_config, options.weight, "10", 1, 1000,
+		"Its share of new clients beside the other comets', in /goim/nodes/weighted.")},
 	{IMGO_PROPERTY("comet.lease", DURATION, struct comet_config, options.lease_ms, "10s", 1000, 600000,
 		"A comet that is silent for so long is forgotten with its sessions.")},
 	{IMGO_PROPERTY("comet.compare", DURATION, struct comet_config, options.compare_ms, "10s", 0, 600000,

@@ -35,6 +35,9 @@ static const struct imgo_property table[] = {
 		"Address for TCP clients in TLS; needs tls.cert.")},
 	{IMGO_PROPERTY("comet.wss", STRING, struct standalone, edge.wss, "0.0.0.0:8095", 0, 0,
 		"Address for WebSocket clients in TLS; listened on when tls.cert is set.")},
+	{IMGO_PROPERTY("comet.advertise", STRING, struct standalone, edge.advertise, NULL, 0, 255,
+		"Names and addresses under which clients reach this comet, between commas, for /goim/nodes/…; not set: the host of "
+		"comet.tcp, unless that is a wildcard.")},
 	{IMGO_PROPERTY("comet.compare", DURATION, struct standalone, edge.compare_ms, "10s", 0, 600000,
 		"Each session is compared with its user's log this often; 0: never (for tests).")},
 	{IMGO_PROPERTY("v1.ack", ENUM, struct standalone, v1_ack, "tcp", 0, 0,

@@ -162,8 +162,8 @@ static bool on_head(
 		refuse_head(request, flags, 401, IMGO__RET_BAD_TOKEN, "no valid key", "WWW-Authenticate: Bearer\r\n");
 	} else if (!http->api_key && !imgo__http_same_machine(head)) {
 		imgo_stat_add(http->cross_site, 1);
-		refuse_head(request, flags, 403, IMGO__RET_BAD_TOKEN, "a page of another site may not call this: set api.key",
-			NULL);
+		refuse_head(request, flags, 403, IMGO__RET_BAD_TOKEN,
+			"a page of another site may not call this: set api.key", NULL);
 	} else if (!route->handle || (!known && (flags & IMGO__ROUTE_GOIM))) {
 		refuse_head(request, flags, 404, IMGO__RET_BAD_PARAMETER, "no such call", NULL);
 	} else if (!known) {
