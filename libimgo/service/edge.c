@@ -75,7 +75,8 @@ static struct imgo__edge_session *session_new(struct imgo_edge *edge, const stru
 {
 	const struct imgo__gate_connect *granted = &login->connect;
 	struct imgo_str who = granted->who, device = granted->granted_device, key = login->key;
-	struct imgo__edge_session *session = imgo__zalloc(sizeof *session + who.len + device.len + key.len);
+	size_t size = offsetof(struct imgo__edge_session, bytes) + who.len + device.len + key.len;
+	struct imgo__edge_session *session = imgo__zalloc(size > sizeof *session ? size : sizeof *session);
 
 	if (!session || !imgo__peers_add(&edge->peers, login->peer)) {
 		free(session);
@@ -93,10 +94,9 @@ static struct imgo__edge_session *session_new(struct imgo_edge *edge, const stru
 		memcpy(session->bytes + who.len, device.p, device.len);
 	if (key.len)
 		memcpy(session->bytes + who.len + device.len, key.p, key.len);
-	session->partition = imgo_partition(who, edge->partitions);
 	imgo__list_init(&session->ring);
 	imgo__list_init(&session->marks);
-	imgo__list_insert(&edge->rings[session->partition], &session->ring);
+	imgo__list_insert(&edge->rings[imgo_partition(who, edge->partitions)], &session->ring);
 	imgo_stat_add(edge->stats.sessions, 1);
 	return session;
 }

@@ -125,8 +125,7 @@ int imgo__edge_set_partitions(struct imgo_edge *edge, uint32_t partitions)
 		struct imgo__list *at;
 		while ((at = imgo__list_pop(&old[i]))) {
 			struct imgo__edge_session *session = imgo__container_of(at, struct imgo__edge_session, ring);
-			session->partition = imgo_partition(imgo__edge_who(session), partitions);
-			imgo__list_insert(&rings[session->partition], at);
+			imgo__list_insert(&rings[imgo_partition(imgo__edge_who(session), partitions)], at);
 		}
 	}
 	free(old);
