@@ -261,19 +261,33 @@ static void cut(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx)
 	ctx->changed = true;
 }
 
+static bool room_for_device(struct imgo__userlog *log)
+{
+	uint32_t cap = log->ndevices ? log->ndevices * 2 : 1;
+
+	if (log->ndevices < log->devices_cap)
+		return true;
+	if (cap > IMGO_STORE_DEVICES_MAX)
+		cap = IMGO_STORE_DEVICES_MAX;
+	struct imgo__userlog_device *grown = imgo__regrow(log->devices, cap, sizeof *grown);
+	if (!grown)
+		return false;
+	log->devices = grown;
+	log->devices_cap = cap;
+	return true;
+}
+
 /* Finds or makes the device and notes that it was seen. NULL: out of memory. */
 static struct imgo__userlog_device *see_device(struct imgo__userlog *log, struct imgo__userlog_ctx *ctx, struct imgo_str name)
 {
 	struct imgo__userlog_device *device = find_device(log, name);
 	if (!device) {
-		if (!log->devices)
-			log->devices = imgo__array(IMGO_STORE_DEVICES_MAX, sizeof *log->devices);
-		if (!log->devices)
-			return NULL;
 		if (log->ndevices == IMGO_STORE_DEVICES_MAX) {
 			forget_longest_unseen(log, ctx);
 			cut(log, ctx);
 		}
+		if (!room_for_device(log))
+			return NULL;
 		device = &log->devices[log->ndevices++];
 		memset(device, 0, sizeof *device);
 		device->cursor = log->floor;

@@ -38,8 +38,8 @@ struct imgo__userlog {
 	struct imgo_id top; /* the highest id that append answered for; none up to it is appended any more */
 	struct imgo__userlog_item *items; /* by rising id */
 	size_t nitems, cap;
-	struct imgo__userlog_device *devices; /* NULL or room for IMGO_STORE_DEVICES_MAX */
-	size_t ndevices;
+	struct imgo__userlog_device *devices; /* hardly ever more than one or two: room for just so many */
+	uint32_t ndevices, devices_cap;       /* at most IMGO_STORE_DEVICES_MAX */
 	uint64_t due_ms; /* the backend's own: when it has planned to look at this log again; 0 when it has
 			    not */
 	/* derived */

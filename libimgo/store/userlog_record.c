@@ -86,8 +86,9 @@ static bool same_name(const struct imgo__userlog_device *a, const struct imgo__u
 static int get_devices(struct imgo__userlog *log, struct imgo__wire_reader *r)
 {
 	size_t n = imgo__wire_get_max(r, IMGO_STORE_DEVICES_MAX);
-	if (n && !(log->devices = imgo__array(IMGO_STORE_DEVICES_MAX, sizeof *log->devices)))
+	if (n && !(log->devices = imgo__array(n, sizeof *log->devices)))
 		return IMGO_ENOMEM;
+	log->devices_cap = (uint32_t)n;
 	for (; log->ndevices < n && !r->bad; log->ndevices++) {
 		struct imgo__userlog_device *device = &log->devices[log->ndevices];
 		struct imgo_str name = imgo__wire_get_str(r, IMGO_DEVICE_MAX);
