@@ -42,6 +42,7 @@ static void pause_s(double seconds)
 
 /* ---- processes ---- */
 
+/* Users' ids have up to ten digits, like those in the field, unless there are very many; no two runs have the same. */
 static struct shared *make_shared(const struct options *o)
 {
 	struct shared *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -50,7 +51,7 @@ static struct shared *make_shared(const struct options *o)
 	if (s == MAP_FAILED)
 		give_up("mmap");
 	s->run = (uint32_t)(seed * 0x9e3779b97f4a7c15ull >> 48);
-	s->first_user = 1 + ((uint64_t)s->run << 24);
+	s->first_user = 1 + ((uint64_t)s->run << (o->connections <= 1u << 17 && o->api_users <= 1u << 17 ? 17 : 24));
 	s->warm_count = (unsigned)(o->warm_up * o->rate);
 	s->count = s->warm_count + (unsigned)(o->seconds * o->rate);
 	if (s->count == s->warm_count)
