@@ -23,8 +23,8 @@ struct cli_args {
 	const char *tls, *wss, *ca, *name;
 	bool insecure;
 	const char *token, *tcp, *websocket, *room, *count, *timeout, *user, *expire, *device, *key, *http, *api_key;
-	const char *interval;
-	bool all, json, qos0, v1;
+	const char *interval, *mid, *accepts;
+	bool all, json, qos0, v1, goim;
 	const char *body; /* the first word that is no option */
 	const char *words[CLI_WORDS_MAX];
 	size_t nwords; /* all of them; only some verbs take several */

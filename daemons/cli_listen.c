@@ -204,6 +204,32 @@ static bool duration_of(const char *text, uint64_t *out)
 	return false;
 }
 
+static bool mid_of(const char *text, uint64_t *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = strtoull(text, &end, 10);
+	return *text >= '0' && *text <= '9' && *end == 0 && errno == 0 && *out <= INT64_MAX;
+}
+
+static bool accepts_of(const char *text, int32_t ops[IMGO_ACCEPTS_MAX], struct imgo_client_options *options)
+{
+	char *end;
+
+	for (options->accepts = ops;; text = end + 1) {
+		errno = 0;
+		long op = strtol(text, &end, 10);
+		if (end == text || errno || op < INT32_MIN || op > INT32_MAX || options->naccepts == IMGO_ACCEPTS_MAX)
+			return false;
+		ops[options->naccepts++] = (int32_t)op;
+		if (*end == 0)
+			return true;
+		if (*end != ',')
+			return false;
+	}
+}
+
 /* ---- the verb ---- */
 
 static int open_tls(struct listener *self, struct imgo_client_options *options, struct imgo_error *error)
@@ -263,10 +289,13 @@ int cli_listen(const struct cli_args *args)
 {
 	struct imgo_client_options options = IMGO_CLIENT_OPTIONS_INIT;
 	struct listener self = {.args = args};
+	int32_t ops[IMGO_ACCEPTS_MAX];
 	uint64_t timeout = 0;
 
-	if (!args->token)
-		return cli_fail(CLI_USAGE, "listen needs --token");
+	if (!args->token && !(args->goim && args->mid))
+		return cli_fail(CLI_USAGE, "listen needs --token, or --goim and --mid");
+	if (!args->goim && (args->mid || args->accepts || args->key))
+		return cli_fail(CLI_USAGE, "--mid, --accepts and --key go with --goim");
 	if (!!args->tcp + !!args->websocket + !!args->tls + !!args->wss > 1)
 		return cli_fail(CLI_USAGE, "one of --tcp, --websocket, --tls and --wss");
 	if ((args->ca || args->name || args->insecure) && !args->tls && !args->wss)
@@ -278,7 +307,13 @@ int cli_listen(const struct cli_args *args)
 	options.address = address_of(args);
 	options.transport = args->websocket || args->wss ? IMGO_CLIENT_WEBSOCKET : IMGO_CLIENT_TCP;
 	options.token = args->token;
-	options.ver = args->v1 ? 1 : 2;
+	options.ver = args->v1 || args->goim ? 1 : 2;
+	options.goim = args->goim;
+	options.key = args->key;
+	if (args->mid && !mid_of(args->mid, &options.mid))
+		return cli_fail(CLI_USAGE, "--mid is a number");
+	if (args->accepts && !accepts_of(args->accepts, ops, &options))
+		return cli_fail(CLI_USAGE, "--accepts is a list of at most %d numbers: 1000,1001", IMGO_ACCEPTS_MAX);
 	options.device = args->device;
 	options.room = args->room;
 	options.retry_max_ms = 5000;

@@ -27,6 +27,10 @@ static const char usage[] =
 	"body (a string)\n"
 	"             --v1                   does not ask for version 2 of the protocol, which acknowledges "
 	"what was printed\n"
+	"             --goim                 speaks goim's dialect; instead of --token it may say who it is, where the "
+	"server has\n"
+	"                                    auth.mode=goim-insecure: --mid N (0: a guest)\n"
+	"             --accepts 1000,1001    goim: wants these operations only; --key K: goim's key\n"
 	"  token    makes a token for --user U\n"
 	"             --token T              else a random one, which is printed\n"
 	"             --expire SECONDS       [86400]\n"
@@ -89,10 +93,13 @@ static bool find(struct cli_args *args, const char *word, const char ***value, b
 		{"--api-key", &args->api_key, NULL},
 		{"-n", &args->count, NULL},
 		{"--interval", &args->interval, NULL},
+		{"--mid", &args->mid, NULL},
+		{"--accepts", &args->accepts, NULL},
 		{"--all", NULL, &args->all},
 		{"--json", NULL, &args->json},
 		{"--qos0", NULL, &args->qos0},
 		{"--v1", NULL, &args->v1},
+		{"--goim", NULL, &args->goim},
 	};
 
 	for (size_t i = 0; i < sizeof options / sizeof *options; i++) {

@@ -43,7 +43,7 @@ struct imgo_client;
 
 enum imgo_client_transport {
 	IMGO_CLIENT_TCP = 0,
-	IMGO_CLIENT_WEBSOCKET = 1, /* JSON in text frames */
+	IMGO_CLIENT_WEBSOCKET = 1, /* JSON in text frames; goim: packets in binary ones */
 };
 
 enum imgo_client_state {
@@ -104,7 +104,7 @@ struct imgo_client_options {
 	size_t size;
 	const char *address; /* "host:port": a numeric host, or localhost; mandatory */
 	enum imgo_client_transport transport;
-	const char *token;     /* 1 .. IMGO_TOKEN_MAX bytes, UTF-8 for WebSocket; mandatory */
+	const char *token;     /* 1 .. IMGO_TOKEN_MAX bytes, UTF-8 for WebSocket; mandatory (but see goim) */
 	uint16_t ver;          /* asked for: 1 (default) or 2; the server may grant 1 */
 	const char *device;    /* version 2; NULL: none */
 	const char *room;      /* entered (op 12) after each login; NULL: none, or those of the token */
@@ -119,11 +119,19 @@ struct imgo_client_options {
 	size_t send_queue_max_bytes;   /* what the socket does not take; default 1 MiB */
 	struct imgo_tls *tls;          /* in TLS: whom to trust; borrowed. NULL: in the clear */
 	const char *tls_name; /* what the server's certificate must be for; NULL: the host of the address. Copied */
+	/* Speaks goim v2's dialect, to imgo or to goim, with its login: {"mid":…,"key":…,"room_id":…,"accepts":…}. ver is 1; the
+	 * token may be NULL where the server believes mid (auth.mode=goim-insecure; goim itself). */
+	bool goim;
+	uint64_t mid;           /* at most INT64_MAX; 0: a guest */
+	const char *key;        /* at most IMGO_KEY_MAX bytes; NULL: none */
+	const int32_t *accepts; /* operations that it wants to be sent, at most IMGO_ACCEPTS_MAX; NULL: every one */
+	size_t naccepts;
 };
 #define IMGO_CLIENT_OPTIONS_INIT \
 	{ \
 		sizeof(struct imgo_client_options), NULL, IMGO_CLIENT_TCP, NULL, 1, NULL, NULL, "/sub", false, 30000, \
-			10000, 10000, 250, 30000, 16u << 20, 1u << 20, NULL, NULL \
+			10000, 10000, 250, 30000, 16u << 20, 1u << 20, NULL, NULL, \
+			false, 0, NULL, NULL, 0 \
 	}
 
 /* *out is the caller's. ops and options are copied, their strings too. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
@@ -141,7 +149,7 @@ IMGO_API void imgo_client_free(struct imgo_client *client);
 IMGO_API void imgo_client_close(struct imgo_client *client);
 
 /*
- * Sends a packet: 4 (echo), 12 (room), 20, 21, 254 (test), or what else the server may know; 2, 7 and 18 are the
+ * Sends a packet: 4 (echo), 12 (room), 14, 16 (operations), 20, 21, 254 (test), or what else the server may know; 2, 7 and 18 are the
  * client's own. On WebSocket a body that is JSON goes as it is, any other as a string; the key of a room always as a
  * string. *seq, if not NULL, is set to the number that the answer will have. Errors: IMGO_ECLOSED (not open),
  * IMGO_ELIMIT (send_queue_max_bytes), IMGO_EINVAL (op), IMGO_ENOMEM.

@@ -62,7 +62,7 @@ static void opened(struct imgo_client *client, const struct imgo__packet *packet
 	next_heartbeat(client);
 	imgo_log_event(imgo_loop_log(client->loop), IMGO_LOG_DEBUG, "client", "open", "server=%s ver=%u",
 		client->opt.address, client->ver);
-	if (client->has_room) {
+	if (client->has_room && !client->opt.goim) { /* goim's login has named it */
 		int err = imgo__client_put_room(client);
 		if (err) {
 			imgo__client_lost(client, err);
@@ -76,8 +76,10 @@ static void opened(struct imgo_client *client, const struct imgo__packet *packet
 	client->busy--;
 }
 
-static enum imgo_client_kind kind_of(const struct imgo__packet *packet)
+static enum imgo_client_kind kind_of(const struct imgo_client *client, const struct imgo__packet *packet)
 {
+	if (client->opt.goim) /* every operation may be an application's */
+		return packet->seq ? IMGO_CLIENT_ANSWER : IMGO_CLIENT_PUSH;
 	switch (packet->op) {
 	case IMGO__OP_GAP:
 	case IMGO__OP_RECONNECT:
@@ -97,7 +99,7 @@ static enum imgo_client_kind kind_of(const struct imgo__packet *packet)
 
 static void message(struct imgo_client *client, const struct imgo__packet *packet)
 {
-	struct imgo_client_message m = {.kind = kind_of(packet),
+	struct imgo_client_message m = {.kind = kind_of(client, packet),
 		.op = packet->op,
 		.seq = packet->seq,
 		.ver = packet->ver,
@@ -125,7 +127,7 @@ void imgo__client_packet(struct imgo_client *client, const struct imgo__packet *
 			message(client, packet);
 	} else if (packet->op == IMGO__OP_AUTH_REPLY && packet->seq == client->login_seq) {
 		opened(client, packet);
-	} else if (packet->op == IMGO__OP_KICK) {
+	} else if (packet->op == IMGO__OP_KICK && !client->opt.goim) {
 		imgo__client_lost(client, IMGO_EDENIED);
 	} else {
 		imgo__client_lost(client, IMGO_EPROTO);
@@ -307,7 +309,7 @@ static const char *wrong(const struct imgo_client_options *o)
 
 	if (!o->address)
 		return "a client needs an address";
-	if (token == 0 || token > IMGO_TOKEN_MAX)
+	if ((token == 0 && !(o->goim && !o->token)) || token > IMGO_TOKEN_MAX)
 		return "a client's token has 1 to 1024 bytes";
 	if (o->transport != IMGO_CLIENT_TCP && o->transport != IMGO_CLIENT_WEBSOCKET)
 		return "no such transport";
@@ -321,8 +323,14 @@ static const char *wrong(const struct imgo_client_options *o)
 		o->path[strspn(o->path, "!\"#$%&'()*+,-./0123456789:;<=>?@[\\]^_`{|}~"
 					"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")])
 		return "a path begins with / and has no spaces";
+	if (!o->goim && (o->mid || o->key || o->accepts))
+		return "mid, key and accepts are goim's";
+	if (o->goim && o->ver != 1)
+		return "goim's dialect has no version 2";
+	if (o->mid > INT64_MAX || (o->key && strlen(o->key) > IMGO_KEY_MAX) || o->naccepts > IMGO_ACCEPTS_MAX)
+		return "goim's mid has 63 bits, its key at most 64 bytes, and it accepts at most 128 operations";
 	/* What JSON cannot carry as it is could only be JSON itself. */
-	if (o->transport == IMGO_CLIENT_WEBSOCKET && !imgo__client_token_plain(imgo_str(o->token)) &&
+	if (o->transport == IMGO_CLIENT_WEBSOCKET && !o->goim && !imgo__client_token_plain(imgo_str(o->token)) &&
 		!imgo__json_valid(imgo_str(o->token), IMGO__JSON_DEPTH_MAX))
 		return "the token cannot be sent over WebSocket";
 	if (!o->heartbeat_ms || !o->heartbeat_timeout_ms || !o->login_timeout_ms || !o->packet_max_bytes)
@@ -359,13 +367,21 @@ static bool take_options(struct imgo_client *client, const struct imgo_client_op
 		opt->tls_name = host_of(o->address);
 	else
 		copy(&opt->tls_name);
+	copy(&opt->key);
+	if (o->accepts) {
+		int32_t *accepts = imgo__array(o->naccepts + 1, sizeof *accepts);
+		if (accepts)
+			memcpy(accepts, o->accepts, o->naccepts * sizeof *accepts);
+		opt->accepts = accepts;
+	}
 	opt->room = NULL;
 	if (o->room) {
 		client->has_room = true;
 		client->room_len = strlen(o->room);
 		memcpy(client->room, o->room, client->room_len);
 	}
-	return opt->address && opt->token && opt->path && (opt->device || !o->device) && (opt->tls_name || !opt->tls);
+	return opt->address && opt->path && (opt->token || !o->token) && (opt->device || !o->device) &&
+	       (opt->key || !o->key) && (opt->accepts || !o->accepts) && (opt->tls_name || !opt->tls);
 }
 
 static void destroy(struct imgo_client *client)
@@ -379,6 +395,8 @@ static void destroy(struct imgo_client *client)
 	free((char *)client->opt.device);
 	free((char *)client->opt.path);
 	free((char *)client->opt.tls_name);
+	free((char *)client->opt.key);
+	free((int32_t *)client->opt.accepts);
 	free(client);
 }
 

@@ -2,6 +2,8 @@
 /* What a client sends: its login, rooms, acknowledgements, and what the host says. */
 #include "service/client_impl.h"
 
+#include <inttypes.h>
+
 #include <imgo/error.h>
 
 #include "codec/json.h"
@@ -63,12 +65,53 @@ static int login_object(struct imgo_client *client, struct imgo__buf *out)
 	return err ? err : imgo__buf_str(out, imgo_str("}"));
 }
 
+static int goim_accepts(const struct imgo_client_options *opt, struct imgo__buf *out)
+{
+	int err = imgo__buf_str(out, imgo_str(opt->accepts ? "[" : "null"));
+
+	for (size_t i = 0; i < opt->naccepts && err == 0; i++)
+		err = imgo__buf_printf(out, "%s%" PRId32, i ? "," : "", opt->accepts[i]);
+	return err || !opt->accepts ? err : imgo__buf_str(out, imgo_str("]"));
+}
+
+/* goim's object. */
+static int goim_object(struct imgo_client *client, struct imgo__buf *out)
+{
+	const struct imgo_client_options *opt = &client->opt;
+	int err = imgo__buf_printf(out, "{\"mid\":%" PRIu64 ",\"key\":", opt->mid);
+
+	if (err == 0)
+		err = imgo__json_quote(out, imgo_str(opt->key));
+	if (err == 0)
+		err = imgo__buf_str(out, imgo_str(",\"room_id\":"));
+	if (err == 0)
+		err = imgo__json_quote(out, imgo_strn(client->room, client->room_len));
+	if (err == 0)
+		err = imgo__buf_str(out, imgo_str(",\"platform\":\"imgo\",\"accepts\":"));
+	if (err == 0)
+		err = goim_accepts(opt, out);
+	if (err == 0 && opt->token) {
+		err = imgo__buf_str(out, imgo_str(",\"token\":"));
+		if (err == 0)
+			err = imgo__json_quote(out, imgo_str(opt->token));
+	}
+	return err ? err : imgo__buf_str(out, imgo_str("}"));
+}
+
 static int put_login(struct imgo_client *client)
 {
 	struct imgo_str token = imgo_str(client->opt.token);
 	struct imgo__buf object = {0};
 	int err;
 
+	if (client->opt.goim) {
+		err = goim_object(client, &object);
+		if (err == 0)
+			err = put(client, IMGO__OP_AUTH, client->login_seq, imgo_strn(object.data, object.len),
+				IMGO__CLIENT_VALUE);
+		imgo__buf_free(&object);
+		return err;
+	}
 	/* A bare token where it will do: a server of version 1 understands that. */
 	if (client->ver < 2 || (!client->opt.device && !client->acked.id && *token.p != '{'))
 		return put(client, IMGO__OP_AUTH, client->login_seq, token,
@@ -101,7 +144,8 @@ int imgo__client_put_heartbeat(struct imgo_client *client)
 
 int imgo_client_send(struct imgo_client *client, int32_t op, struct imgo_str body, int32_t *seq)
 {
-	bool room = op == IMGO__OP_ROOM || op == IMGO__OP_JOIN || op == IMGO__OP_LEAVE;
+	bool text = op == IMGO__OP_SUB || op == IMGO__OP_UNSUB || op == IMGO__OP_ROOM || op == IMGO__OP_JOIN ||
+		    op == IMGO__OP_LEAVE;
 	int32_t number;
 	int err;
 
@@ -110,7 +154,7 @@ int imgo_client_send(struct imgo_client *client, int32_t op, struct imgo_str bod
 	if (client->state != IMGO_CLIENT_OPEN)
 		return IMGO_ECLOSED;
 	number = next_seq(client);
-	err = put(client, op, number, body, room ? IMGO__CLIENT_STRING : IMGO__CLIENT_VALUE);
+	err = put(client, op, number, body, text ? IMGO__CLIENT_STRING : IMGO__CLIENT_VALUE);
 	if (err == 0 && seq)
 		*seq = number;
 	return err;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The bytes of a client, both ways. TCP: packets. WebSocket: the upgrade, then masked text frames out, and
- * arrays of packets in.
+ * arrays of packets in; goim's dialect there: a packet a binary frame both ways, pushes inside an op-9 packet.
  *
  * Input is taken straight from the stream's buffer, one packet or frame after the other, while the client is
  * alive: each may be its end, because the host's callback may close or free it. The buffer stays until the
@@ -95,10 +95,27 @@ static int put_json(struct imgo_client *client, struct imgo__packet packet, enum
 	return err;
 }
 
+static int put_binary(struct imgo_client *client, const struct imgo__packet *packet)
+{
+	struct imgo__buf *bytes = &client->scratch;
+
+	bytes->len = 0;
+	if (imgo__buf_reserve(bytes, IMGO__PACKET_HEADER2))
+		return IMGO_ENOMEM;
+	bytes->len = imgo__packet_header(packet, bytes->data);
+	if (imgo__buf_str(bytes, packet->body))
+		return IMGO_ENOMEM;
+	return put_frame(client, IMGO__WS_BINARY, bytes->data, bytes->len);
+}
+
 int imgo__client_put(struct imgo_client *client, const struct imgo__packet *packet, enum imgo__client_body form)
 {
-	int err = client->opt.transport == IMGO_CLIENT_TCP ? put_packet(client, packet) : put_json(client, *packet, form);
+	int err;
 
+	if (client->opt.transport == IMGO_CLIENT_TCP)
+		err = put_packet(client, packet);
+	else
+		err = client->opt.goim ? put_binary(client, packet) : put_json(client, *packet, form);
 	if (err == 0)
 		imgo__stream_push(&client->stream);
 	return err;
@@ -254,6 +271,36 @@ static int take_array(struct imgo_client *client, struct imgo_str rest)
 	return r < 0 ? r : 0;
 }
 
+/* Whole packets, back to back. */
+static int take_packets(struct imgo_client *client, struct imgo_str bytes)
+{
+	while (bytes.len > 0 && imgo__client_alive(client)) {
+		ssize_t n = take_packet(client, (uint8_t *)bytes.p, bytes.len);
+		if (n <= 0)
+			return n ? (int)n : IMGO_EPROTO;
+		bytes = imgo_strn(bytes.p + n, bytes.len - (size_t)n);
+	}
+	return 0;
+}
+
+static int take_binary(struct imgo_client *client, struct imgo_str bytes)
+{
+	struct imgo__packet packet;
+	size_t need;
+	ssize_t n = imgo__packet_decode((const uint8_t *)bytes.p, bytes.len, client->opt.packet_max_bytes, &packet, &need);
+
+	if (n <= 0 || (size_t)n != bytes.len)
+		return n < 0 ? (int)n : IMGO_EPROTO;
+	return take_packets(client, packet.op == IMGO__OP_RAW ? packet.body : bytes);
+}
+
+static int take_message(struct imgo_client *client, const struct imgo__ws_event *event)
+{
+	if (!client->opt.goim)
+		return take_array(client, event->payload);
+	return event->op == IMGO__WS_BINARY ? take_binary(client, event->payload) : IMGO_EPROTO;
+}
+
 static int on_event(struct imgo_client *client, const struct imgo__ws_event *event)
 {
 	int err = 0;
@@ -261,7 +308,7 @@ static int on_event(struct imgo_client *client, const struct imgo__ws_event *eve
 	switch (event->op) {
 	case IMGO__WS_TEXT:
 	case IMGO__WS_BINARY:
-		err = take_array(client, event->payload);
+		err = take_message(client, event);
 		if (err && imgo__client_alive(client))
 			farewell(client, err == IMGO_EPROTO ? 1002 : 1011);
 		break;

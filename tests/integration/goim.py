@@ -5,6 +5,8 @@
     goim.py standalone|cluster --build DIR [--only WORD]…
 """
 import argparse
+import json
+import subprocess
 import time
 import urllib.parse
 
@@ -266,6 +268,27 @@ def other_dialects_are_as_before(systems):
         push(system, '', '"' + SECRET + 'y"', uid=uid, op=1000)
         push(system, '', '"' + SECRET + 'z"', uid=uid, op=1001)
         check((tcp.message().op, ws.message().op), (1001, 1001), 'op of the next')
+
+
+@case
+def the_command_line_speaks_it(systems):
+    system = systems('goim-insecure')
+    for end in (('--tcp', system.comet().tcp), ('--websocket', system.comet().ws)):
+        uid = system.uid()
+        cli = subprocess.Popen([system.program('imgo-cli'), 'listen', '--goim', '--mid', str(uid), '--accepts', '7,1000',
+                                '--room', 'live://1', '--count', '2', '--timeout', '20s', '--json', end[0],
+                                f'127.0.0.1:{end[1]}'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            check('listening' in cli.stderr.readline(), True, 'logged in')
+            push(system, '', SECRET + 'no', uid=uid, op=5)
+            push(system, '', SECRET + 'yes', uid=uid, op=1000)
+            line = json.loads(cli.stdout.readline())
+            check((line['op'], line['body']), (1000, SECRET + 'yes'), 'what it prints')
+            push(system, '/room', SECRET + 'room', room='live://1', op=5)
+            out, err = cli.communicate(timeout=20)
+        finally:
+            cli.kill()
+        check((cli.returncode, json.loads(out)['body']), (0, SECRET + 'room'), err)
 
 
 def main():

@@ -886,6 +886,8 @@ static void test_options(void **state)
 	REFUSES(path, "/a b");
 	REFUSES(path, "/a\r\nX: y");
 	REFUSES(heartbeat_ms, 0);
+	REFUSES(mid, 5); /* not goim's dialect */
+	REFUSES(key, "k");
 	REFUSES(transport, (enum imgo_client_transport)7);
 	memset(room, 'r', sizeof room);
 	room[sizeof room - 1] = 0;
@@ -895,6 +897,112 @@ static void test_options(void **state)
 	assert_int_equal(make(&seen), 0);
 	rig_free(&seen.rig);
 	imgo_client_free(NULL);
+}
+
+/* ---- goim's dialect ---- */
+
+static void goim(enum imgo_client_transport transport)
+{
+	static const int32_t accepts[] = {1001, 1000};
+	struct imgo_msg *batch[3];
+	struct seen seen;
+	int32_t seq;
+
+	prepare(&seen, transport);
+	seen.options.goim = true;
+	seen.options.mid = 77;
+	seen.options.key = "k\"1";
+	seen.options.room = "live://1";
+	seen.options.accepts = accepts;
+	seen.options.naccepts = 2;
+	open_client(&seen);
+	assert_string_equal(seen.rig.token, "alice");
+	assert_int_equal(seen.rig.mid, 77);
+	assert_string_equal(seen.rig.key, "k\"1");
+	assert_string_equal(seen.rig.room, "live://1");
+	assert_int_equal(seen.rig.naccepts, 2);
+	assert_int_equal(seen.ver, 1);
+	assert_int_equal(imgo_client_room(seen.client, imgo_str("live://2")), 0);
+	rig_until(&seen.rig, seen.messages == 1);
+	assert_int_equal(seen.last.kind, IMGO_CLIENT_ANSWER);
+	assert_int_equal(seen.last.op, 13);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(imgo_msg_new(&batch[i], 24 + i * 976, (struct imgo_id){0, 0}, "abc" + i, 1), 0);
+	assert_int_equal(imgo_hub_broadcast(seen.rig.hub, batch, 3), 1); /* 24 is not wanted */
+	rig_until(&seen.rig, seen.messages == 2);
+	assert_int_equal(seen.last.op, 1000);
+	assert_int_equal(seen.last.ver, 1);
+	assert_int_equal(imgo_hub_send_room(seen.rig.hub, imgo_str("live://2"), batch, 3), 1);
+	rig_until(&seen.rig, seen.messages == 5);
+	assert_string_equal(seen.all, "live://2|b|a|b|c|");
+	assert_int_equal(seen.last.kind, IMGO_CLIENT_PUSH); /* op 24 too: nothing happened to the client */
+	assert_int_equal(imgo_client_send(seen.client, 16, imgo_str("1000"), &seq), 0);
+	rig_until(&seen.rig, seen.messages == 6);
+	assert_int_equal(seen.last.op, 17);
+	assert_int_equal(seen.last.seq, seq);
+	assert_string_equal(seen.body, "1000");
+	for (int i = 0; i < 3; i++)
+		imgo_msg_unref(batch[i]);
+	end(&seen);
+}
+
+static void test_goim_tcp(void **state)
+{
+	(void)state;
+	goim(IMGO_CLIENT_TCP);
+}
+
+static void test_goim_ws(void **state)
+{
+	(void)state;
+	goim(IMGO_CLIENT_WEBSOCKET);
+}
+
+static void test_goim_without_token(void **state)
+{
+	struct seen seen;
+
+	(void)state;
+	for (int transport = 0; transport < 2; transport++) {
+		prepare(&seen, (enum imgo_client_transport)transport);
+		seen.options.goim = true;
+		seen.options.token = NULL;
+		seen.options.mid = INT64_MAX;
+		open_client(&seen);
+		assert_false(seen.rig.has_token);
+		assert_true(seen.rig.mid == INT64_MAX);
+		assert_false(seen.rig.has_accepts);
+		end(&seen);
+	}
+}
+
+static void test_goim_garbage_ws(void **state)
+{
+	static const char *const frames[] = {"81 02 5b5d", "82 00", "82 0f 00000010 0010 0001 000003e8 000000",
+		"82 11 00000010 0010 0001 000003e8 00000000 00",
+		"82 20 00000020 0010 0001 00000009 00000000 00000011 0010 0001 000003e8 00000000"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof frames / sizeof *frames; i++) {
+		struct seen seen;
+		struct fake fake;
+		uint8_t b[256];
+		prepare(&seen, IMGO_CLIENT_WEBSOCKET);
+		seen.options.goim = true;
+		seen.options.retry_max_ms = 0;
+		fake_new(&fake, &seen);
+		begin(&seen);
+		fake_upgrade(&fake, &seen, NULL);
+		get(&seen.rig, fake.fd, b, 8); /* the login: its length in one byte, and the mask */
+		get(&seen.rig, fake.fd, b + 8, b[1] & 127 ? (size_t)(b[1] & 127) - 2 : 0);
+		put_hex(fake.fd, "82 10 00000010 0010 0001 00000008 00000001");
+		rig_until(&seen.rig, seen.opens == 1);
+		put_hex(fake.fd, frames[i]);
+		rig_until(&seen.rig, seen.closes == 1);
+		assert_int_equal(seen.closed.err, IMGO_EPROTO);
+		assert_int_equal(seen.messages, 0);
+		fake_end(&fake, &seen);
+	}
 }
 
 static void grant_if_it_can(struct rig *rig)
@@ -910,20 +1018,25 @@ static void grant_if_it_can(struct rig *rig)
 static void test_no_memory(void **state)
 {
 	(void)state;
-	for (int transport = 0; transport < 2; transport++) {
-		bool struck = true;
+	for (int kind = 0; kind < 4; kind++) {
+		static const int32_t accepts[] = {5};
+		bool struck = true, goim = kind >= 2;
 		for (long n = 0; struck; n++) {
 			struct seen seen;
 			struct imgo_error error;
-			prepare(&seen, (enum imgo_client_transport)transport);
+			prepare(&seen, (enum imgo_client_transport)(kind % 2));
 			seen.rig.hook_auth = grant_if_it_can;
-			seen.options.ver = 2;
-			seen.options.device = "phone";
-			seen.options.room = "r";
+			seen.options.ver = goim ? 1 : 2;
+			seen.options.device = goim ? NULL : "phone";
+			seen.options.room = goim ? NULL : "r";
+			seen.options.goim = goim;
+			seen.options.key = goim ? "key" : NULL;
+			seen.options.accepts = goim ? accepts : NULL;
+			seen.options.naccepts = goim;
 			imgo__mem_fail_after(n);
 			while (imgo_client_new(&seen.client, seen.rig.loop, &client_ops, &seen, &seen.options, &error))
 				assert_int_equal(error.code, IMGO_ENOMEM);
-			rig_until(&seen.rig, seen.opens > 0 && seen.messages > 0);
+			rig_until(&seen.rig, seen.opens > 0 && (goim || seen.messages > 0));
 			struck = imgo__mem_fail_after(-1) < 0;
 			seen.messages = 0;
 			push(&seen, "\"text\"");
@@ -960,6 +1073,10 @@ int main(void)
 		cmocka_unit_test(test_garbage_ws),
 		cmocka_unit_test(test_send_queue),
 		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_goim_tcp),
+		cmocka_unit_test(test_goim_ws),
+		cmocka_unit_test(test_goim_without_token),
+		cmocka_unit_test(test_goim_garbage_ws),
 		cmocka_unit_test(test_no_memory),
 	};
 
