@@ -674,7 +674,8 @@ def api_methods(system):
     for method, target, want in (('GET', '/1/push?uid=1', 405), ('PUT', '/1/push?uid=1', 405), ('GET', '/1/pushs', 405),
                                  ('GET', '/1/push/all', 405), ('GET', '/1/push/room?rid=1', 405), ('POST', '/1/count', 405),
                                  ('GET', '/1/admin/token/new', 405), ('GET', '/1/server/del?server=1', 405),
-                                 ('POST', '/1/msg/get', 405), ('POST', '/', 405), ('GET', '/', 200), ('POST', '/none', 404), ('GET', '/1', 404),
+                                 ('POST', '/1/msg/get', 405), ('POST', '/none', 404), ('GET', '/1', 404),
+                                 ('POST', '/', 405), ('GET', '/', 200),
                                  ('POST', '/1/push/', 404), ('POST', '/1/PUSH', 404), ('GET', '/healthz', 200)):
         equal(api.request(method, target).status, want, f'{method} {target}')
     with ic.Socket(port=system.api_port) as s:
