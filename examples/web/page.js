@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The whole of an imgo client for browsers: the JSON dialect of /sub (docs/manual.md, "The client protocol") and three
-// calls of the HTTP API. A packet is {ver, op, seq, body}; the server answers with arrays of them.
+// The whole of an imgo client for browsers: the JSON dialect of /sub (docs/manual.md, "The client protocol") and a few
+// kinds of call of the HTTP API. A packet is {ver, op, seq, body}; the server answers with arrays of them.
 
 const op = {heartbeat: 2, heartbeatReply: 3, auth: 7, authReply: 8, changeRoom: 12, changeRoomReply: 13};
 const heartbeatMs = 30000;
@@ -144,11 +144,10 @@ function connect() {
 
 // ---- the page ----
 
-// Any comet of the system will do; the API names the least loaded.
+// Any comet of the system will do; the API names some, the least loaded first.
 async function findComet() {
-  const secure = location.protocol === 'https:';
-  const port = secure ? 8095 : 8090;
-  $('comet').value = `${secure ? 'wss' : 'ws'}://${location.hostname}:${port}/sub`;
+  const nodes = await call('GET', '/goim/nodes/weighted?platform=web').then(answer => answer.data, () => null);
+  $('comet').value = `ws://${nodes?.nodes[0] ?? location.hostname}:${nodes?.ws_port || 8090}/sub`;
 }
 
 function onSubmit(id, action, output) {
@@ -184,4 +183,4 @@ document.querySelectorAll('[name=to]').forEach(choice => choice.addEventListener
   $('target').disabled = choice.value === 'all';
   $('target').value = choice.value === 'room' ? $('room').value : choice.value === 'user' ? $('uid').value : '';
 }));
-findComet();
+await findComet();

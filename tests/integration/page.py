@@ -102,9 +102,10 @@ def picture(page, path):
 
 def comes_back(system, page):
     """The comet dies and comes again; the page finds it by itself."""
-    name = 'imgo' if system.kind == 'standalone' else 'comet1'
-    if name == 'imgo':
-        return  # a new process has a new set of tokens: nothing to come back to
+    if system.kind == 'standalone':
+        return  # its tokens are in memory here: nothing to come back to
+    port = int(page.run('new URL(document.getElementById("comet").value).port'))
+    name = next(f'comet{comet.id}' for comet in system.comets if comet.ws == port)
     system.kill(name)
     page.until('document.getElementById("status").dataset.state == "waiting"')
     system.start(name)
@@ -140,7 +141,7 @@ def main():
         url = address(system)
         only_here(url)
         page = browser.open(url)
-        fill(page, comet=f'ws://127.0.0.1:{system.comet().ws}/sub')
+        page.until('document.getElementById("comet").value != ""')
         use(system, page)
         if args.screenshot:
             picture(page, args.screenshot)
