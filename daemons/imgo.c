@@ -20,11 +20,12 @@ struct standalone {
 	struct imgo_tls_options tls;
 	struct imgo_store_options store;
 	struct imgo_bus_memory_options bus;
-	int sessions_policy, auth_mode, v1_ack;
+	int sessions_policy, auth_mode, v1_ack, bus_kind;
 	bool page;
 	struct imgo_node *running;
 };
 
+static const char *const buses[] = {"lmdb", "memory", NULL};
 static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("comet.id", UINT, struct standalone, edge.comet, "1", 1, INT32_MAX,
 		"Number of the comet: imgo's Server.")},
@@ -69,9 +70,16 @@ static const struct imgo_property table[] = {
 	{IMGO_PROPERTY("room.batch-wait", DURATION, struct standalone, dispatch.room_batch_ms, "0", 0, 60000,
 		"See room.batch-max; goim waits 1s.")},
 	{IMGO_PROPERTY("store.path", STRING, struct standalone, node.store_path, NULL, 0, 0,
-		"Directory of the waiting messages and tokens (LMDB); not set: they are in memory.")},
+		"Directory of accepted and waiting messages and tokens (LMDB, synced), made if missing; not set: everything is "
+		"in memory, and gone with the process.")},
+	{IMGO_PROPERTY("store.map-max-bytes", SIZE, struct standalone, node.map_max_bytes, "64g", 4194304,
+		17592186044416, "The most that store.path may hold; beyond it pushes are answered 503.")},
+	{IMGO_PROPERTY("bus", ENUM, struct standalone, bus_kind, "lmdb", 0, 0,
+		 "Where accepted messages are until they are in their users' logs: lmdb: in store.path, a push is answered when "
+		 "it is synced; memory: a push is answered at once, and the last moments are lost with the process."),
+		.values = buses},
 	{IMGO_PROPERTY("bus.bytes-max", SIZE, struct standalone, bus.bytes_max, "256m", 1048576, 68719476736,
-		"Memory for accepted messages; beyond it pushes are answered 503.")},
+		"Memory for messages to rooms and all, and with bus=memory all messages; beyond it pushes are answered 503.")},
 	{0},
 };
 
@@ -94,6 +102,7 @@ static int open_node(struct standalone *self, struct imgo_error *error)
 	self->edge.hub = &self->hub;
 	self->node.store = &self->store;
 	self->node.bus = &self->bus;
+	self->node.bus_in_memory = self->bus_kind == 1;
 	self->node.push = &self->push;
 	self->node.edge = &self->edge;
 	self->node.dispatch = &self->dispatch;

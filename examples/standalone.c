@@ -2,6 +2,8 @@
 /*
  * The whole of imgo in one small program: clients on 8080 (TCP) and 8090 (WebSocket), the push API on 127.0.0.1:7172.
  *
+ * With a directory, a push to users that was answered 1 survives kill -9 at any moment.
+ *
  *	cc standalone.c $(pkg-config --cflags --libs libimgo) -o standalone && ./standalone /var/lib/imgo
  */
 #include <signal.h>
@@ -29,7 +31,7 @@ int main(int argc, char **argv)
 	struct imgo_node *node = NULL;
 	struct imgo_error error = {0};
 
-	options.store_path = argc > 1 ? argv[1] : NULL; /* NULL: waiting messages are kept in memory */
+	options.store_path = argc > 1 ? argv[1] : NULL; /* NULL: in memory */
 	if (imgo_loop_new(&loop, NULL, &error) < 0 || imgo_node_new(&node, loop, &options, &error) < 0) {
 		fprintf(stderr, "%s\n", error.text);
 		return 1;

@@ -36,7 +36,8 @@ struct imgo_lmdb_options {
 	}
 
 /* Opens or makes it. *out has one reference, the caller's; who is made in it keeps one of its own.
- * Errors: IMGO_EINVAL, IMGO_EIO (also: not one of ours, or damaged), IMGO_EVERSION (of another version), IMGO_ENOMEM. */
+ * Errors: IMGO_EINVAL, IMGO_EIO (also: not one of ours, or damaged), IMGO_EVERSION (of another version),
+ * IMGO_EEXISTS (another process, or this one, has it open), IMGO_ENOMEM. */
 IMGO_API int imgo_lmdb_open(struct imgo_lmdb **out, struct imgo_loop *loop, const struct imgo_lmdb_options *options,
 	struct imgo_error *error);
 /* The loop's thread. The last one closes it. NULL is fine. */

@@ -2,7 +2,8 @@
 /*
  * All roles on one loop: the standalone server, and the front door for who embeds imgo whole.
  *
- * It owns a registry in memory, a store (LMDB when store_path is given, else memory), a bus, a push, a dispatch, an edge
+ * It owns a registry in memory, a store and a bus (both in one LMDB environment when store_path is given, so that what was
+ * accepted survives the process; else in memory), a push, a dispatch, an edge
  * and the HTTP API, composed from the public parts as anybody could.
  */
 #ifndef IMGO_NODE_H
@@ -21,18 +22,22 @@ struct imgo_node;
 
 struct imgo_node_options {
 	size_t size;
-	const char *store_path;                    /* directory of the LMDB store; NULL: the store is in memory */
+	const char *store_path; /* directory of the store and the bus (LMDB); NULL: they are in memory */
 	const struct imgo_store_options *store;    /* NULL: defaults */
-	const struct imgo_bus_memory_options *bus; /* NULL: defaults */
+	const struct imgo_bus_memory_options *bus; /* of what is in memory; on disk only the casts are. NULL: defaults */
 	/* Templates: what they borrow (registry, store, bus, push, edge) is filled in by the node. NULL: defaults. */
 	const struct imgo_push_options *push;
 	const struct imgo_dispatch_options *dispatch;
 	const struct imgo_edge_options *edge; /* NULL: TCP 8080, WebSocket 8090 on all interfaces */
 	const struct imgo_http_options *http; /* NULL: 127.0.0.1:7172 and 127.0.0.1:8099 */
+	/* With store_path. A bus in memory: a push is answered without waiting for the disk, and is lost when the process
+	 * dies before it was appended to the store, milliseconds later. */
+	bool bus_in_memory;
+	uint64_t map_max_bytes; /* the most that store_path may hold; 0: 64 GiB */
 };
 #define IMGO_NODE_OPTIONS_INIT \
 	{ \
-		sizeof(struct imgo_node_options), NULL, NULL, NULL, NULL, NULL, NULL, NULL \
+		sizeof(struct imgo_node_options), NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, 0 \
 	}
 
 /* Listens when it returns. Errors: those of its parts; error says which. */

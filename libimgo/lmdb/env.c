@@ -14,9 +14,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/error.h"
@@ -231,6 +233,11 @@ static int open_mdb(struct imgo_lmdb *env, const struct imgo_lmdb_options *optio
 {
 	if (mkdir(env->path, 0700) && errno != EEXIST)
 		return imgo__fail(error, IMGO_EIO, "%s: %s", env->path, strerror(errno));
+	env->dir = open(env->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (env->dir < 0)
+		return imgo__fail(error, IMGO_EIO, "%s: %s", env->path, strerror(errno));
+	if (flock(env->dir, LOCK_EX | LOCK_NB)) /* a second one would number the same records */
+		return imgo__fail(error, IMGO_EEXISTS, "%s: in use by another process", env->path);
 	uint64_t start = options->map_max_bytes < MAP_START_BYTES ? options->map_max_bytes : MAP_START_BYTES;
 	/* Never WRITEMAP: a full disk would be a SIGBUS. NOTLS: a reader's transaction is its owner's, not a
 	 * thread's. */
@@ -264,6 +271,8 @@ static void close_env(struct imgo_lmdb *env)
 	imgo__lmdb_writer_stop(env);
 	if (env->env)
 		mdb_env_close(env->env);
+	if (env->dir >= 0)
+		close(env->dir);
 	pthread_mutex_destroy(&env->lock);
 	pthread_cond_destroy(&env->idle);
 	pthread_rwlock_destroy(&env->map_lock);
@@ -284,6 +293,7 @@ int imgo_lmdb_open(struct imgo_lmdb **out, struct imgo_loop *loop, const struct 
 		return imgo__fail(error, IMGO_ENOMEM, "out of memory");
 	env->loop = loop;
 	env->refs = 1;
+	env->dir = -1;
 	pthread_mutex_init(&env->lock, NULL);
 	pthread_cond_init(&env->idle, NULL);
 	pthread_rwlock_init(&env->map_lock, NULL);

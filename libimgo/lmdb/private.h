@@ -33,6 +33,7 @@ struct imgo_lmdb {
 	struct imgo_loop *loop;
 	unsigned refs;
 	char *path;
+	int dir; /* open and locked: one process at a time */
 	uint64_t created_s;
 	size_t page_bytes, map_max_pages, reserve_pages;
 	/* Growing the map unmaps it for a moment: readers hold this while their transaction is open. */

@@ -13,6 +13,7 @@
 
 struct imgo_node {
 	struct imgo_registry *registry;
+	struct imgo_lmdb *lmdb;
 	struct imgo_store *store;
 	struct imgo_bus *bus;
 	struct imgo_push *push;
@@ -24,20 +25,43 @@ struct imgo_node {
 	void *user;
 };
 
+/* The store and the bus in one environment: what the bus has accepted and what the consumer has done with it go into
+ * common commits, and neither can be lost without the other. */
+static int open_disk(struct imgo_node *node, struct imgo_loop *loop, const struct imgo_node_options *options,
+	struct imgo_error *error)
+{
+	struct imgo_lmdb_options lmdb = IMGO_LMDB_OPTIONS_INIT;
+	struct imgo_bus_lmdb_options bus = IMGO_BUS_LMDB_OPTIONS_INIT;
+	int err;
+
+	lmdb.path = options->store_path;
+	if (options->map_max_bytes)
+		lmdb.map_max_bytes = options->map_max_bytes;
+	if (options->bus) {
+		bus.partitions = options->bus->partitions;
+		bus.casts_partitions = options->bus->casts_partitions;
+		bus.casts_bytes_max = options->bus->bytes_max;
+	}
+	err = imgo_lmdb_open(&node->lmdb, loop, &lmdb, error);
+	if (err == 0)
+		err = imgo_store_new_lmdb_in(&node->store, loop, node->lmdb, options->store, error);
+	if (err == 0 && !options->bus_in_memory)
+		err = imgo_bus_new_lmdb(&node->bus, loop, node->lmdb, &bus, error);
+	return err;
+}
+
 static int open_data(struct imgo_node *node, struct imgo_loop *loop, const struct imgo_node_options *options,
 	struct imgo_error *error)
 {
-	struct imgo_store_lmdb_options lmdb = IMGO_STORE_LMDB_OPTIONS_INIT;
 	int err = imgo_registry_new_memory(&node->registry, loop, error);
 
 	if (err < 0)
 		return err;
-	lmdb.path = options->store_path;
 	if (options->store_path)
-		err = imgo_store_new_lmdb(&node->store, loop, &lmdb, options->store, error);
+		err = open_disk(node, loop, options, error);
 	else
 		err = imgo_store_new_memory(&node->store, loop, options->store, error);
-	if (err == 0)
+	if (err == 0 && !node->bus)
 		err = imgo_bus_new_memory(&node->bus, loop, options->bus, error);
 	return err;
 }
@@ -168,6 +192,7 @@ void imgo_node_free(struct imgo_node *node)
 	imgo_push_free(node->push);
 	imgo_bus_free(node->bus);
 	imgo_store_free(node->store);
+	imgo_lmdb_unref(node->lmdb);
 	imgo_registry_free(node->registry);
 	free(node);
 }
