@@ -2,9 +2,11 @@
 /*
  * How long a record takes through the bus, and how many go through.
  *	bus_bench memory [N [SIZE]]
+ *	bus_bench lmdb:DIR [N [SIZE]]		in a directory on the disk that is meant, made if missing, left behind
  *	bus_bench BROKERS [N [SIZE]]		e.g. 127.0.0.1:9092 (tests/tools/kafka.sh start DIR 9092)
  * First one at a time: produce → accepted, produce → fetched. Then N records of SIZE bytes with 4,096 under way, and what
- * was written is read again from the beginning. One loop, one thread of ours.
+ * was written is read again from the beginning. One loop, one thread of ours. LMDB: every answer after an fdatasync; also
+ * with 1, 64 and 1,024 under way, and how long a restart takes with all N waiting.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -17,12 +19,13 @@
 enum { PARTITIONS = 16, ONE_BY_ONE = 2000, WINDOW = 4096 };
 
 static struct imgo_loop *loop;
+static struct imgo_lmdb *lmdb;
 static struct imgo_bus *bus;
 static struct imgo_bus_consumer *consumer;
 static char body[1 << 16];
 static size_t size = 200, fetched, owned;
 static unsigned long produced, failed;
-static double fetched_at, acked_at;
+static double fetched_at, first_at, acked_at;
 static bool reading = true;
 
 static double now(void)
@@ -49,8 +52,10 @@ static void got(int err, const struct imgo_bus_record *records, size_t n, uint64
 	(void)records;
 	if (err == IMGO_ECANCELED)
 		return;
-	fetched += n;
 	fetched_at = now();
+	if (n && !fetched)
+		first_at = fetched_at;
+	fetched += n;
 	if (n)
 		imgo_bus_done(consumer, partition, next);
 	if (reading)
@@ -139,23 +144,49 @@ static void one_by_one(void)
 	show("produce to fetched", fetches, ONE_BY_ONE);
 }
 
-static void flood(unsigned long n)
+static double *waits; /* of a flood: from produce to accepted */
+static double begins[WINDOW];
+static struct imgo_bus_record window[WINDOW];
+static unsigned long nwaits;
+
+static void accepted_one(int err, void *user)
 {
-	static struct imgo_bus_record window[WINDOW];
+	struct imgo_bus_record *r = user;
+
+	accepted(err, user);
+	waits[nwaits++] = acked_at - begins[r - window];
+}
+
+static void flood(unsigned long n, size_t under_way)
+{
 	unsigned long sent = 0, base = produced;
 	double began = now(), took;
+	char name[40];
 
-	for (size_t i = 0; i < WINDOW; i++)
+	waits = malloc(n * sizeof *waits);
+	if (!waits)
+		exit(1);
+	nwaits = 0;
+	for (size_t i = 0; i < under_way; i++)
 		window[i].partition = UINT32_MAX;
 	while (produced - base < n) {
-		for (size_t i = 0; i < WINDOW && sent < n; i++)
-			if (window[i].partition == UINT32_MAX)
-				produce(&window[i], sent++);
+		for (size_t i = 0; i < under_way && sent < n; i++) {
+			if (window[i].partition != UINT32_MAX)
+				continue;
+			begins[i] = now();
+			window[i] = (struct imgo_bus_record){
+				.partition = (uint32_t)(sent++ % PARTITIONS), .value = imgo_strn(body, size)};
+			if (imgo_bus_produce_many(bus, IMGO_TOPIC_USERS, &window[i], 1, accepted_one, &window[i]))
+				exit(1);
+		}
 		turn();
 	}
 	took = (now() - began) / 1e6;
-	printf("produced %lu of %zu bytes, %lu failed: %.0f/s, %.1f MB/s\n", n, size, failed, (double)n / took,
-		(double)n * (double)size / took / 1e6);
+	printf("produced %lu of %zu bytes, %lu failed, %zu under way: %.0f/s, %.1f MB/s\n", n, size, failed, under_way,
+		(double)n / took, (double)n * (double)size / took / 1e6);
+	snprintf(name, sizeof name, "  accepted, of %zu", under_way);
+	show(name, waits, n);
+	free(waits);
 }
 
 static void read_all(unsigned long n)
@@ -169,11 +200,48 @@ static void read_all(unsigned long n)
 	printf("read again: %.0f/s\n", (double)n / ((now() - began) / 1e6));
 }
 
+static int open_lmdb(const char *path)
+{
+	struct imgo_lmdb_options env = IMGO_LMDB_OPTIONS_INIT;
+	struct imgo_bus_lmdb_options options = IMGO_BUS_LMDB_OPTIONS_INIT;
+	struct imgo_error error = {0};
+	int err;
+
+	env.path = path;
+	options.partitions = PARTITIONS;
+	err = imgo_lmdb_open(&lmdb, loop, &env, &error);
+	if (!err)
+		err = imgo_bus_new_lmdb(&bus, loop, lmdb, &options, &error);
+	if (err)
+		fprintf(stderr, "%s\n", error.text);
+	return err;
+}
+
+/* All that was produced waits for "bench": closes, opens, and goes on. */
+static void restart(const char *path, unsigned long n)
+{
+	double began, opened, took;
+
+	imgo_bus_free(bus);
+	imgo_lmdb_unref(lmdb);
+	began = now();
+	if (open_lmdb(path))
+		exit(1);
+	opened = now();
+	join("bench");
+	while (fetched < n)
+		turn();
+	took = now() - began;
+	printf("restart with %lu waiting: open %.2f ms, first record after %.2f ms, all after %.2f s (%.0f/s)\n", n,
+		(opened - began) / 1e3, (first_at - began) / 1e3, took / 1e6, (double)n / took * 1e6);
+}
+
 int main(int argc, char **argv)
 {
 	struct imgo_bus_memory_options memory = IMGO_BUS_MEMORY_OPTIONS_INIT;
 	struct imgo_bus_kafka_options kafka = IMGO_BUS_KAFKA_OPTIONS_INIT;
 	unsigned long n = argc > 2 ? strtoul(argv[2], NULL, 10) : 200000;
+	const char *path = argc > 1 && strncmp(argv[1], "lmdb:", 5) == 0 ? argv[1] + 5 : NULL;
 	char prefix[40];
 	int err;
 
@@ -188,8 +256,9 @@ int main(int argc, char **argv)
 	kafka.brokers = argv[1];
 	if (imgo_loop_new(&loop, NULL, NULL))
 		return 1;
-	err = strcmp(argv[1], "memory") == 0 ? imgo_bus_new_memory(&bus, loop, &memory, NULL)
-					     : imgo_bus_new_kafka(&bus, loop, &kafka, NULL);
+	err = path                             ? open_lmdb(path)
+	      : strcmp(argv[1], "memory") == 0 ? imgo_bus_new_memory(&bus, loop, &memory, NULL)
+					       : imgo_bus_new_kafka(&bus, loop, &kafka, NULL);
 	while (!err && !imgo_bus_ready(bus))
 		turn();
 	if (err)
@@ -199,10 +268,19 @@ int main(int argc, char **argv)
 	reading = false;
 	imgo_bus_unsubscribe(consumer);
 	reading = true;
-	flood(n);
-	read_all(n);
+	if (path) {
+		flood(2000, 1);
+		flood(50000, 64);
+		flood(100000, 1024);
+	}
+	flood(n, WINDOW);
+	if (path)
+		restart(path, n + 152000);
+	else
+		read_all(n);
 	imgo_bus_unsubscribe(consumer);
 	imgo_bus_free(bus);
+	imgo_lmdb_unref(lmdb);
 	imgo_loop_free(loop);
 	return 0;
 }
