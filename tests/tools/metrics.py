@@ -26,7 +26,7 @@ import prometheus  # noqa: E402
 NOWHERE = '127.0.0.1:1'
 DAEMONS = {
     'imgo': ['--comet.tcp=127.0.0.1:0', '--comet.websocket=127.0.0.1:0', '--logic.http=127.0.0.1:0',
-             '--logic.store-http=127.0.0.1:0', '--comet.wss=127.0.0.1:0', '--tls.cert=CERT'],
+             '--logic.store-http=127.0.0.1:0', '--comet.wss=127.0.0.1:0', '--tls.cert=CERT', '--store.path=CERT.data'],
     'imgo-comet': ['--comet.id=1', '--comet.tcp=127.0.0.1:0', '--comet.websocket=127.0.0.1:0', '--comet.rpc=127.0.0.1:0',
                    f'--logic.peers={NOWHERE}', '--comet.wss=127.0.0.1:0', '--tls.cert=CERT'],
     'imgo-logic': ['--logic.rpc=127.0.0.1:0', '--logic.http=127.0.0.1:0', '--logic.store-http=127.0.0.1:0',
