@@ -479,13 +479,19 @@ static int local_online(void *impl, struct imgo__gate_online *items, size_t n, i
 {
 	struct imgo_push *push = impl;
 	struct online_op *self = imgo__gate_op_new(push, sizeof *self, cb, user);
+	struct imgo_str *only = self ? imgo__arena_zalloc(&self->base.op.arena, n, sizeof *only) : NULL;
+	bool ok = only != NULL;
 	int err;
 
 	if (!self)
 		return IMGO_ENOMEM;
 	self->items = items;
 	self->n = n;
-	err = imgo_registry_count(push->registry, &self->count, on_counted, self);
+	for (size_t i = 0; only && i < n; i++)
+		only[i] = imgo__arena_str(&self->base.op.arena, items[i].room, &ok);
+	self->count.only = only;
+	self->count.nonly = n;
+	err = ok ? imgo_registry_count(push->registry, &self->count, on_counted, self) : IMGO_ENOMEM;
 	if (err < 0)
 		imgo__push_op_free(&self->base.op);
 	return err;

@@ -230,6 +230,45 @@ def unknown_operations_are_answered(systems):
             client.silent(0.1)
 
 
+@case
+def pushes_of_goims_api(systems):
+    """Each of its four pushes arrives as its operation, in every dialect."""
+    system, room = systems('goim-insecure'), f'{time.monotonic_ns()}'
+    uid, token = system.user()
+
+    def post(path, body, **query):
+        target = f'/goim/push/{path}?{urllib.parse.urlencode(query)}'
+        answer = system.api().request('POST', target, body.encode())
+        check(answer.status, 200, f'{target}: {answer}')
+
+    goims = [logged_in(system, kind, comet, mid=uid, key=f'{kind}{comet}{room}', room_id=f'live://{room}')
+             for comet in range(len(system.comets)) for kind in KINDS]
+    with system.tcp(token) as tcp, system.ws(token) as ws:
+        tcp.room(f'live://{room}')
+        ws.room(f'live://{room}')
+
+        def everybody_gets(op, body):
+            for client in goims:
+                expect_push(client, op, body, f'operation {op}')
+            for client in (tcp, ws):
+                packet = client.message()
+                check((packet.op, ic.as_bytes(packet.body)), (op, body.encode()), f'operation {op}')
+
+        post('mids', SECRET + 'mid', operation=2001, mids=uid)
+        everybody_gets(2001, SECRET + 'mid')
+        post('room', SECRET + 'room', operation=2002, type='live', room=room)
+        everybody_gets(2002, SECRET + 'room')
+        post('all', SECRET + 'all', operation=2003)
+        everybody_gets(2003, SECRET + 'all')
+        for comet in range(len(system.comets)):
+            for kind in KINDS:
+                post('keys', SECRET + kind, operation=2004, keys=f'{kind}{comet}{room}')
+        for client, kind in zip(goims, KINDS * len(system.comets)):
+            expect_push(client, 2004, SECRET + kind, 'by key')
+            client.silent(0.1)
+            client.close()
+
+
 # ---- limits ----
 
 @case
