@@ -65,7 +65,7 @@ struct imgo__carrier {
 	uint32_t in_flight;
 	void (*idle_fn)(void *user);
 	void *idle_user;
-	struct imgo_stat *dropped, *told, *cast, *unknown, *kicks;
+	struct imgo_stat *dropped_full, *dropped_gone, *dropped_failed, *told, *cast, *unknown, *kicks;
 	struct imgo_histogram *tell_seconds, *cast_seconds;
 	struct imgo__gauge waiting_bytes, peers_known, calls;
 	struct imgo__collector collector;
@@ -156,7 +156,7 @@ static void peer_free(struct peer *peer)
 {
 	struct imgo__carrier *carrier = peer->carrier;
 
-	imgo_stat_add(carrier->dropped, (int64_t)peer->tells.n + peer->casts.n + peer->kicks.n);
+	imgo_stat_add(carrier->dropped_gone, (int64_t)peer->tells.n + peer->casts.n + peer->kicks.n);
 	imgo__list_remove(&peer->link);
 	imgo__rpc_client_free(peer->rpc);
 	batch_fini(&peer->tells);
@@ -288,7 +288,7 @@ static void answered(struct peer *peer, int err)
 	if (err == IMGO_ECANCELED)
 		return; /* the peer, or all of the carrier, is being freed */
 	if (err)
-		imgo_stat_add(carrier->dropped, 1);
+		imgo_stat_add(carrier->dropped_failed, 1);
 	if (err == IMGO_ESTALE)
 		refresh(carrier);
 	check_idle(carrier);
@@ -354,7 +354,7 @@ static void rpc_end(struct peer *peer, imgo__rpc_reply_fn *fn, uint32_t items)
 			peer->cast_sent_us = imgo__loop_clock_us(carrier->loop);
 		return;
 	}
-	imgo_stat_add(carrier->dropped, items);
+	imgo_stat_add(carrier->dropped_failed, items);
 	if (fn == on_cast_answer)
 		peer->cast_in_flight = false;
 }
@@ -458,7 +458,7 @@ static bool room_in(struct imgo__carrier *carrier, struct batch *batch, size_t m
 
 	if (batch_bytes(batch) + more <= carrier->queue_max && batch->n < ITEMS_MAX)
 		return true;
-	imgo_stat_add(carrier->dropped, 1);
+	imgo_stat_add(carrier->dropped_full, 1);
 	if (imgo__seldom(&carrier->full, imgo__loop_now_ms(carrier->loop), &times))
 		imgo_log_event(imgo_loop_log(carrier->loop), IMGO_LOG_WARN, "carrier", "queue-full",
 			"times=%u bytes=%zu", times, batch_bytes(batch));
@@ -494,7 +494,7 @@ void imgo__carrier_tell(struct imgo__carrier *carrier, struct imgo_session_id id
 	batch = &peer->tells;
 	if (batch->targets.len / sizeof(struct imgo__tell_target) >= TARGETS_MAX || !tell_item(batch, body) ||
 		!batch_target(batch, id.n, who, prev)) {
-		imgo_stat_add(carrier->dropped, 1);
+		imgo_stat_add(carrier->dropped_full, 1);
 		return;
 	}
 	((struct imgo__tell *)(void *)batch->items.data)[batch->n - 1].ntargets++;
@@ -549,7 +549,7 @@ void imgo__carrier_cast(struct imgo__carrier *carrier, const struct imgo__cast *
 			any |= cast_item(peer, &share);
 	}
 	if (!any)
-		imgo_stat_add(carrier->dropped, 1);
+		imgo_stat_add(carrier->dropped_gone, 1);
 }
 
 /* One record is one item for a comet, however many of its targets are there: a comet drops an id that it has seen. */
@@ -564,7 +564,7 @@ static void cast_target(struct peer *peer, uint64_t n, struct imgo_str who, cons
 	if (batch_target(batch, n, who, (struct imgo_id){0, 0}))
 		((struct imgo__cast *)(void *)batch->items.data)[batch->n - 1].ntargets++;
 	else
-		imgo_stat_add(peer->carrier->dropped, 1);
+		imgo_stat_add(peer->carrier->dropped_full, 1);
 }
 
 void imgo__carrier_direct(
@@ -579,7 +579,7 @@ void imgo__carrier_direct(
 void imgo__carrier_key(struct imgo__carrier *carrier, struct imgo_str key, const struct imgo__cast *cast)
 {
 	if (count_peers(carrier) == 0)
-		imgo_stat_add(carrier->dropped, 1);
+		imgo_stat_add(carrier->dropped_gone, 1);
 	imgo__list_for(at, &carrier->peers)
 	{
 		struct peer *peer = imgo__container_of(at, struct peer, link);
@@ -624,11 +624,13 @@ static void collect(struct imgo__collector *collector)
 
 static void enter_stats(struct imgo__carrier *carrier)
 {
+	static const char dropped[] = "tells, casts and kicks (failed: or calls with them) that no comet was told of";
 	static const char seconds[] = "from a word to a comet in another process to its answer";
 	struct imgo_stats *set = imgo_loop_stats(carrier->loop);
 
-	carrier->dropped = imgo_stats_counter(
-		set, "imgo_carrier_dropped_total", "tells, casts and kicks that could not be handed to a comet");
+	carrier->dropped_full = imgo_stats_counter(set, "imgo_carrier_dropped_total{why=\"full\"}", dropped);
+	carrier->dropped_gone = imgo_stats_counter(set, "imgo_carrier_dropped_total{why=\"no_comet\"}", dropped);
+	carrier->dropped_failed = imgo_stats_counter(set, "imgo_carrier_dropped_total{why=\"failed\"}", dropped);
 	carrier->told = imgo_stats_counter(set, "imgo_carrier_tells_total", "sessions told of a logged message");
 	carrier->cast = imgo_stats_counter(set, "imgo_carrier_casts_total", "casts handed to comets");
 	carrier->kicks = imgo_stats_counter(set, "imgo_carrier_kicks_total", "sessions that comets were told to close");
