@@ -9,14 +9,19 @@ The groups are those of the Autobahn test suite, numbered as there: 1 framing, 2
 ends). Autobahn's echo is our op 4: a message X is {"ver":1,"op":4,"seq":1,"body":X}, its echo op 5.
 
 Each case of the groups 1 to 9 runs three times: its bytes at once, byte by byte, and in one piece with the upgrade and
-the login before it. What a server must know early (wrong UTF-8, a length over the limit) is written as a case whose
+the login before it; and twice over TLS, as are the upgrades (where openssl is there to make a certificate). What a server must know early (wrong UTF-8, a length over the limit) is written as a case whose
 bytes end there: what comes after is never sent.
 """
 import argparse
 import base64
 import hashlib
 import json
+import pathlib
+import shutil
+import ssl
 import struct
+import subprocess
+import tempfile
 import time
 
 import harness
@@ -300,9 +305,45 @@ def event(op, fin, payload):
     return op, payload
 
 
+class TlsClient(ic.WsClient):
+    """The same in TLS."""
+
+    def __init__(self, **kwargs):
+        super().__init__(upgrade=False, **kwargs)
+        context = ssl.create_default_context(cafile=TlsClient.certificate)
+        try:
+            self.sock = context.wrap_socket(self.sock, server_hostname='127.0.0.1')
+        except OSError as error:
+            self.close()
+            raise self._translated(error) from error
+
+    def half_close(self):
+        """close_notify and FIN; what the server says by then has been read."""
+        try:
+            self.sock.settimeout(self.timeout)
+            self.sock = self.sock.unwrap()
+        except OSError:
+            pass
+        super().half_close()
+
+
 def raw(system):
-    """A socket on which nothing has been said."""
+    """A connection on which nothing has been said."""
+    if 'comet.wss' in system.options:
+        return TlsClient(port=int(system.options['comet.wss'].rsplit(':', 1)[1]), timeout=20.0)
     return ic.WsClient(port=system.comet().ws, timeout=20.0, upgrade=False)
+
+
+def tls_options(folder):
+    """With a certificate for 127.0.0.1 of our own, or None."""
+    if not shutil.which('openssl'):
+        return None
+    cert, key = pathlib.Path(folder) / 'cert.pem', pathlib.Path(folder) / 'key.pem'
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2',
+                    '-subj', '/CN=test', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert],
+                   check=True, capture_output=True)
+    TlsClient.certificate = str(cert)
+    return {'tls.cert': cert, 'tls.key': key, 'comet.wss': f'127.0.0.1:{harness.free_port()}'}
 
 
 def same(got, want, what):
@@ -328,7 +369,7 @@ def run(system, way, data, events):
             if way == 'at once':
                 c.send_raw(data)
             elif way == 'in pieces':
-                c.send_split(data, 1 if len(data) <= BIG else PIECE)
+                c.send_split(data, PIECE if len(data) > BIG or isinstance(c, TlsClient) and len(data) > 200 else 1)
         except ic.Closed:
             pass                 # it has said why, and then closed
         for want in events:
@@ -560,6 +601,13 @@ class Report:
             print(f'FAILED {title}: {error}', flush=True)
 
 
+def upgrades(report, system, over):
+    for name, data, want in UPGRADES:
+        for pieces in (False, True):
+            report('upgrade', over + name, 'in pieces' if pieces else 'at once', upgrade, system, pieces, data, want)
+    report('upgrade', over + 'too much, early', '', early_upgrade, system)
+
+
 def main(args):
     report = Report(args.only, args.list)
     wide = {'hub.body-max-bytes': BODY_MAX, 'hub.packets-per-second-max': 0, 'hub.origins': f'{GOOD}, {GOOD2}',
@@ -568,10 +616,17 @@ def main(args):
         for group, name, data, events in CASES:
             for way in ('at once', 'in pieces', 'with the upgrade'):
                 report(group, name, way, run, system, way, data, events)
-        for name, data, want in UPGRADES:
-            for pieces in (False, True):
-                report('upgrade', name, 'in pieces' if pieces else 'at once', upgrade, system, pieces, data, want)
-        report('upgrade', 'too much, early', '', early_upgrade, system)
+        upgrades(report, system, '')
+    with tempfile.TemporaryDirectory() as folder:
+        tls = tls_options(folder)
+        if tls is None:
+            print('SKIPPED over TLS: openssl is not there', flush=True)
+        else:
+            with harness.make('standalone', args.build, {**wide, **tls}) as system:
+                for group, name, data, events in CASES:
+                    for way in ('in pieces', 'with the upgrade'):
+                        report(group, f'TLS: {name}', way, run, system, way, data, events)
+                upgrades(report, system, 'TLS: ')
     with harness.make('standalone', args.build, {'hub.websocket-ping': '1s'}) as system:
         for function in LIFE:
             report('life', function.__name__, '', function, system)
