@@ -191,7 +191,7 @@ struct imgo_hub_options {
 	uint32_t address_failures_max; /* failed logins a minute, beyond it its logins wait for a slot each; default 60 */
 	uint64_t refusal_delay_ms; /* IMGO_CLOSE_DENIED is told so long after the login came; default 100; 0: at once */
 	bool limit_loopback;       /* default false */
-	struct imgo_tls *tls; /* of IMGO_HUB_TLS and IMGO_HUB_WSS, borrowed; new certificates: imgo_tls_reload */
+	struct imgo_tls *tls;      /* of IMGO_HUB_TLS and IMGO_HUB_WSS, borrowed; new certificates: imgo_tls_reload */
 };
 #define IMGO_HUB_OPTIONS_INIT \
 	{ \

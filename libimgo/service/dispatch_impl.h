@@ -34,8 +34,8 @@ struct imgo__dispatch_part {
 
 struct imgo__dispatch_stats {
 	struct imgo_stat *records, *appends, *present, *below, *duplicates, *expired, *dropped, *poison, *misplaced,
-		*waits, *rebuilds, *rebuilt, *rebuilding, *waiting, *assigned, *cast, *cast_old, *key_elsewhere, *ask_skipped,
-		*rebuild_records;
+		*waits, *rebuilds, *rebuilt, *rebuilding, *waiting, *assigned, *cast, *cast_old, *key_elsewhere,
+		*ask_skipped, *rebuild_records;
 	struct imgo_histogram *bus, *append, *ask; /* stages of a message */
 	struct imgo__gauge asks;
 };
