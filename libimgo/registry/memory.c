@@ -195,6 +195,18 @@ static int count_only(struct imgo__memory *reg, const struct imgo_str *rooms, si
 	return err;
 }
 
+/* Of sorted ones. */
+static size_t drop_doubles(struct imgo_room_count *counts, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (kept == 0 || !imgo_str_eq(counts[kept - 1].room, counts[i].room))
+			counts[kept++] = counts[i];
+	}
+	return kept;
+}
+
 static int do_count(struct imgo__memory *reg, struct imgo_registry_count *call)
 {
 	int err;
@@ -209,6 +221,8 @@ static int do_count(struct imgo__memory *reg, struct imgo_registry_count *call)
 		return err;
 	call->rooms = reg->counts.p;
 	call->n = imgo__registry_sort_counts(reg->counts.p, reg->counts.n);
+	if (call->nonly)
+		call->n = drop_doubles(reg->counts.p, call->n);
 	return 0;
 }
 

@@ -64,6 +64,27 @@ static void check_rooms(struct imgo__arena *arena, struct imgo_str text, bool js
 		CHECK(rooms[i].len > 0 && rooms[i].len <= IMGO_ROOM_MAX);
 }
 
+/* goim's lists, of a query. */
+static void check_lists(struct imgo__arena *arena, struct imgo_str query)
+{
+	struct imgo_str *out = NULL;
+	size_t n = 0, values = 0;
+	int err = imgo__http_read_mids(arena, query, USERS_MAX, &out, &n);
+
+	CHECK(err == 0 || err == IMGO_EINVAL || err == IMGO_ELIMIT);
+	if (err == 0)
+		CHECK(n > 0 && n <= USERS_MAX);
+	for (size_t i = 0; err == 0 && i < n; i++)
+		check_user(out[i], NULL);
+	if (imgo__http_read_list(arena, query, "mids", USERS_MAX, &out, &values) == 0) {
+		CHECK(values > 0 && values <= USERS_MAX && (err || values <= n));
+		for (size_t i = 0; i < values; i++)
+			CHECK(values && out[i].len <= query.len && (out[i].len == 0 || !memchr(out[i].p, 0, out[i].len)));
+	} else {
+		CHECK(err != 0);
+	}
+}
+
 static void check_fields(struct imgo__arena *arena, struct imgo_str body)
 {
 	static const char *const names[] = {"uid", "token", "rooms"};
@@ -89,6 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	check_pushs(&arena, text);
 	check_rooms(&arena, text, false);
+	check_lists(&arena, text);
 	if (imgo__json_valid(text, IMGO__HTTP_JSON_DEPTH))
 		check_fields(&arena, text);
 	if (imgo__http_natural(text, &canonical, &number))

@@ -140,7 +140,7 @@ struct imgo_registry_count {
 	/* What is asked for; zero: everything. A registry may answer with more than that. */
 	struct imgo_str prefix;      /* rooms whose key begins with it ... */
 	const struct imgo_str *only; /* ... or just these */
-	size_t nonly;                /* at most IMGO_REGISTRY_COUNT_MAX, without doubles */
+	size_t nonly;                /* at most IMGO_REGISTRY_COUNT_MAX; one that is there twice is answered once */
 	/* results */
 	const struct imgo_room_count *rooms; /* sorted by key; at most what fits in a reply: the largest */
 	size_t n;
