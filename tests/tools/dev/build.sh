@@ -10,7 +10,7 @@ options_of() {
     build) echo "CC=gcc" ;;
     build-asan) echo "CC=gcc -Db_sanitize=address,undefined -Dfailpoints=true" ;;
     build-tsan) echo "CC=gcc -Db_sanitize=thread -Dfailpoints=true" ;;
-    build-clang) echo "CC=clang" ;;
+    build-clang) echo "CC=clang -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false" ;;
     build-release) echo "CC=gcc --buildtype=release" ;;
     *) return 1 ;;
     esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Sums up what ./dev test ran: summary.py FILE, a line FOLDER=STATUS a build folder, where STATUS is the exit status of
-meson test, "compiles" or "build-failed". Ends with "N passed, N failed, N skipped"; exits 1 when anything failed
+meson test, "compiles", "build-failed" or "fuzz:STATUS:PASSED:FAILED". Ends with "N passed, N failed, N skipped"; exits 1 when anything failed
 or nothing ran."""
 
 import collections
@@ -48,6 +48,14 @@ def main():
                 count(folder, "compiles", "passed" if status == "compiles" else "failed")
                 if status == "build-failed":
                     failed.append(f"{folder}: does not build")
+                continue
+            if status.startswith("fuzz:"):
+                ended, passed, broken = (int(number) for number in status.split(":")[1:])
+                for what, n in (("passed", passed), ("failed", broken or (ended != 0))):
+                    for _ in range(n):
+                        count(folder, "fuzz", what)
+                if ended or broken:
+                    failed.append(f"{folder}: fuzzing ended with status {ended}, see .imgo/logs/fuzz.log")
                 continue
             tests = read_log(folder)
             for test in tests:
