@@ -38,6 +38,9 @@ grep -q 'good: three: SKIPPED: no Kafka' out
 expect 1 "1 passed, 1 failed, 0 skipped" bad=1
 expect 1 "3 passed, 2 failed, 1 skipped" good=0 bad=1 clang=build-failed
 expect 0 "3 passed, 0 failed, 1 skipped" good=0 clang=compiles
+expect 0 "22 passed, 0 failed, 1 skipped" good=0 clang=fuzz:0:20:0
+expect 1 "21 passed, 1 failed, 1 skipped" good=0 clang=fuzz:1:19:1
+expect 1 "2 passed, 1 failed, 1 skipped" good=0 clang=fuzz:2:0:0
 # meson itself failed, or was stopped before it wrote anything.
 expect 1 "2 passed, 1 failed, 1 skipped" good=2
 expect 1 "0 passed, 1 failed, 0 skipped" none=1
