@@ -137,7 +137,9 @@ def silent(port, n, source='127.0.0.1', data=b''):
             pass
         made.append(s)
     for s in made:
-        select.select([], [s], [], 5)
+        connected = select.poll()  # select() ends at descriptor 1023
+        connected.register(s, select.POLLOUT)
+        connected.poll(5000)
         try:
             s.send(data)
         except OSError:

@@ -48,8 +48,17 @@ def test_B4_a_router_restarts(system):
     with system.tcp(token, 0) as first:
         system.push(uid, body(1))
         equal(first.message().body, body(1).encode(), 'before')
+        time.sleep(1.5)  # until it is acknowledged
         system.restart('router')
-        with system.ws(token, 1) as second:
+
+        def login():
+            try:
+                return system.ws(token, 1)
+            except ic.Closed as closed:
+                equal(closed.code, 1013, 'a login meanwhile')
+                return None
+
+        with poll(login, 'a second device logs in', 30, 0.2) as second:
             poll(lambda: on_server(system, 1) >= 1 and on_server(system, 2) >= 1, 'both are known', 30)
             for n in range(2, 12):
                 system.push(uid, body(n))

@@ -108,10 +108,11 @@ def test_H17_secret(system):
             with ic.Socket(port=port) as s:
                 s.send_raw(hello(secret=secret))
                 said = s.expect_close(3)
-                check(b'\x93' not in said[:1], f'{name} answers {said!r}')
+                check(said[7:8] != b'\xc0', f'{name} answers {said!r}')  # [1, id, error, …]
         with ic.Socket(port=port) as s:
             s.send_raw(hello(secret='the-secret-of-the-test'))
-            s.recv_raw(4)
+            said = s.recv_raw(int.from_bytes(s.recv_raw(4), 'big'))
+            equal(said[3:4], b'\xc0', f'{name}: no error')
             s.expect_silence(0.2)
         check('the-secret' not in system.parts[name].text(), f'the secret is in the log of {name}')
     alive(system)
