@@ -218,8 +218,8 @@ class Socket:
         raise BadPeer(f'not silent: {data!r}') if data else Closed('while silence was expected')
 
     def half_close(self):
-        """FIN; reading goes on."""
-        self.sock.shutdown(socket.SHUT_WR)
+        """FIN (in TLS without close_notify, as many clients end); reading goes on."""
+        socket.socket.shutdown(self.sock, socket.SHUT_WR)
 
     def close(self):
         """As a process that ends: FIN, or RST by the kernel when unread data is left."""
@@ -247,10 +247,19 @@ class Client(Socket):
     """What both dialects share: calls over send(op, …) and receive(timeout)."""
 
     empty = b''
+    context = None  # an ssl.SSLContext: all clients made from now on speak TLS
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, context=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.ver, self.seq, self.pending = 1, 0, []
+        context = context or self.context
+        if context is None:
+            return
+        try:
+            self.sock = context.wrap_socket(self.sock, server_hostname=self.sock.getpeername()[0])
+        except OSError as error:
+            self.sock.close()
+            raise self._translated(error) from error
 
     def next_seq(self):
         self.seq += 1
@@ -687,7 +696,8 @@ class AsyncTcpClient:
             raise Closed(str(error), reset=isinstance(error, ConnectionResetError)) from error
 
     async def connect(self):
-        self.reader, self.writer = await self._within(asyncio.open_connection(self.host, self.port))
+        self.reader, self.writer = await self._within(
+            asyncio.open_connection(self.host, self.port, ssl=Client.context))
         return self
 
     async def __aenter__(self):

@@ -461,7 +461,7 @@ def ws_upgrade(system):
         else:
             raise Failure(f'{path} was accepted')
     for method, want in (('GET', 400), ('POST', 405), ('DELETE', 405)):
-        with ic.Socket(port=port) as s:
+        with system.ws(upgrade=False) as s:
             s.send_raw(f'{method} /sub HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n'.encode())
             equal(ic.read_answer(s).status, want, f'{method} without Upgrade')
     with system.ws(upgrade=False) as c:
@@ -885,7 +885,9 @@ def run():
     parser.add_argument('--only', action='append', default=[])
     parser.add_argument('--seed', type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument('--list', action='store_true')
+    parser.add_argument('--tls', action='store_true', help='clients and RPC in TLS')
     args = parser.parse_args()
+    harness.TLS = args.tls
     chosen = [c for c in CASES if args.kind in c[2] and (not args.only or any(w in c[0].__name__ for w in args.only))]
     if args.list:
         print('\n'.join(c[0].__name__ for c in chosen))

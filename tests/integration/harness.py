@@ -25,6 +25,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -97,6 +98,48 @@ def answers(port):
         return True
     except OSError:
         return False
+
+
+# ---- TLS ----
+
+TLS = False  # True: clients speak to the TLS listeners, and daemons to one another in TLS
+
+
+def openssl(*args):
+    done = subprocess.run(['openssl', *[str(a) for a in args]], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise Failure(f'openssl {args[0]}: {done.stderr}')
+
+
+class Certificates:
+    """An authority, and a certificate of it for 127.0.0.1, localhost and imgo, which is client and server."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.ca, self.ca_key = self.folder / 'ca.pem', self.folder / 'ca.key'
+        self.cert, self.key = self.folder / 'cert.pem', self.folder / 'key.pem'
+        openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj',
+                '/CN=authority', '-keyout', self.ca_key, '-out', self.ca)
+        self.issue(self.cert, self.key)
+        self.tickets = self.folder / 'tickets'
+        self.tickets.write_text(os.urandom(80).hex() + '\n')
+
+    def issue(self, cert, key, days=2):
+        request, names = self.folder / 'request.pem', self.folder / 'names'
+        names.write_text('subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:imgo\n')
+        openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=imgo', '-keyout', key,
+                '-out', request)
+        openssl('x509', '-req', '-in', request, '-CA', self.ca, '-CAkey', self.ca_key, '-CAcreateserial', '-days', days,
+                '-extfile', names, '-out', cert)
+
+    def context(self, **kwargs):
+        return ssl.create_default_context(cafile=str(self.ca), **kwargs)
+
+    def client_flags(self):
+        return [f'--tls.cert={self.cert}', f'--tls.key={self.key}']
+
+    def rpc_flags(self):
+        return [f'--rpc.tls-cert={self.cert}', f'--rpc.tls-key={self.key}', f'--rpc.tls-ca={self.ca}', '--rpc.tls-name=imgo']
 
 
 # ---- processes ----
@@ -269,11 +312,21 @@ class System:
         self.admins = {}  # name of a daemon: port of its administrative server
         self.next_uid = random.SystemRandom().randrange(1 << 20, 1 << 40) << 12
         self.api_port, self.store_port = free_port(), free_port()
+        self.certificates = Certificates(self.dir) if TLS else None
+        ic.Client.context = self.certificates.context() if TLS else None
         atexit.register(self._abandon)
 
     # what the subclasses add
     def flags(self, *sections):
         return [f'--{k}={v}' for k, v in self.options.items() if k.split('.')[0] in sections or k in sections]
+
+    def comet_flags(self, comet):
+        """Where a comet listens for clients."""
+        if not TLS:
+            return [f'--comet.tcp=127.0.0.1:{comet.tcp}', f'--comet.websocket=127.0.0.1:{comet.ws}']
+        return ['--comet.tcp=127.0.0.1:0', '--comet.websocket=127.0.0.1:0', f'--comet.tls=127.0.0.1:{comet.tcp}',
+                f'--comet.wss=127.0.0.1:{comet.ws}', *self.certificates.client_flags(),
+                f'--tls.tickets={self.certificates.tickets}', *self.flags('tls')]
 
     def program(self, name):
         path = self.build / 'daemons' / name
@@ -476,7 +529,7 @@ class Standalone(System):
         super().__init__(build, options, env)
         comet = Comet(1, free_port(), free_port())
         self.comets = [comet]
-        argv = [self.program('imgo'), f'--comet.tcp=127.0.0.1:{comet.tcp}', f'--comet.websocket=127.0.0.1:{comet.ws}',
+        argv = [self.program('imgo'), *self.comet_flags(comet),
                 f'--logic.http=127.0.0.1:{self.api_port}', f'--logic.store-http=127.0.0.1:{self.store_port}']
         if durable:
             (self.dir / 'store').mkdir()
@@ -498,8 +551,9 @@ class Cluster(System):
         self.options.setdefault('kafka.partitions', 8)
         self.options.setdefault('kafka.casts-partitions', 4)
         store, router, logic = free_port(), free_port(), free_port()
+        self.rpc_ports = {'router': router, 'logic': logic}
         kafka = [f'--kafka.brokers={kafka_address()}', f'--kafka.prefix=t{os.urandom(5).hex()}', '--kafka.replication=1']
-        shared = self.flags('log', 'stop', 'rpc')
+        shared = self.flags('log', 'stop', 'rpc') + (self.certificates.rpc_flags() if TLS else [])
         both = [f'--router.peers=127.0.0.1:{router}', f'--memcached.servers=127.0.0.1:{store}', *kafka,
                 *self.flags('kafka', 'store', 'memcached', 'router.peers', 'router.timeout'), *shared]
         root = ['-u', 'root'] if os.getuid() == 0 else []
@@ -513,8 +567,8 @@ class Cluster(System):
         for n in range(1, comets + 1):
             comet, rpc = Comet(n, free_port(), free_port()), free_port()
             self.comets.append(comet)
-            self.add(f'comet{n}', [self.program('imgo-comet'), f'--comet.id={n}', f'--comet.tcp=127.0.0.1:{comet.tcp}',
-                                   f'--comet.websocket=127.0.0.1:{comet.ws}', f'--comet.rpc=127.0.0.1:{rpc}',
+            self.add(f'comet{n}', [self.program('imgo-comet'), f'--comet.id={n}', *self.comet_flags(comet),
+                                   f'--comet.rpc=127.0.0.1:{rpc}',
                                    f'--logic.peers=127.0.0.1:{logic}', *shared, *self.flags('comet', 'hub', 'v1')],
                      [comet.tcp, comet.ws, rpc], True)
 
