@@ -19,11 +19,18 @@
 #include "codec/rpcframe.h"
 #include "rpc/rpc.h"
 
+/* test_rpc_tls.c is this file again, with TLS. */
+#ifdef RPC_TLS
+#include "pki_test.h"
+static struct pki pki;
+#endif
+
 struct fixture {
 	struct imgo_loop *loop;
 	struct imgo_stats *stats;
 	struct imgo__rpc_server *server;
 	struct imgo__rpc_client *client;
+	struct imgo_tls *tls;                  /* NULL: in the clear */
 	struct imgo__rpc_request *held[10000]; /* by "hold" */
 	unsigned nheld, handled;
 	unsigned replies, errors, pending;
@@ -105,7 +112,7 @@ static const struct imgo__rpc_method methods[] = {
 /* ---- helpers ---- */
 static struct imgo__rpc_server *new_server(const char *listen, const char *secret, unsigned calls_max)
 {
-	struct imgo__rpc_server_options options = {.listen = listen, .secret = secret, .methods = methods};
+	struct imgo__rpc_server_options options = {.listen = listen, .secret = secret, .tls = fx.tls, .methods = methods};
 	struct imgo__rpc_server *server = NULL;
 	struct imgo_error error;
 
@@ -117,7 +124,8 @@ static struct imgo__rpc_server *new_server(const char *listen, const char *secre
 
 static struct imgo__rpc_client *new_client(const char *peers, const char *secret, bool spread)
 {
-	struct imgo__rpc_client_options options = {.peers = peers, .secret = secret, .role = "test", .spread = spread};
+	struct imgo__rpc_client_options options = {
+		.peers = peers, .secret = secret, .tls = fx.tls, .role = "test", .spread = spread};
 	struct imgo__rpc_client *client = NULL;
 
 	assert_int_equal(imgo__rpc_client_new(&client, fx.loop, &options, NULL), 0);
@@ -215,6 +223,21 @@ static int64_t stat_of(const char *name)
 	return imgo_stats_get(fx.stats, name);
 }
 
+#ifdef RPC_TLS
+static struct imgo_tls *tls_of(const char *cert, const char *key, const char *ca, const char *name)
+{
+	struct imgo_tls_options options = IMGO_TLS_OPTIONS_INIT;
+	struct imgo_tls *tls = NULL;
+
+	options.cert = cert;
+	options.key = key;
+	options.ca = ca;
+	options.name = name;
+	assert_int_equal(imgo_tls_new(&tls, fx.loop, &options, NULL), 0);
+	return tls;
+}
+#endif
+
 static int setup(void **state)
 {
 	struct imgo_loop_options options = IMGO_LOOP_OPTIONS_INIT;
@@ -224,6 +247,9 @@ static int setup(void **state)
 	imgo_stats_new(&fx.stats);
 	options.stats = fx.stats;
 	imgo_loop_new(&fx.loop, &options, NULL);
+#ifdef RPC_TLS
+	fx.tls = tls_of(pki.cert, pki.key, pki.ca, NULL);
+#endif
 	fx.server = new_server("127.0.0.1:0", NULL, 0);
 	fx.client = new_client(address(imgo__rpc_server_port(fx.server)), NULL, false);
 	return 0;
@@ -236,6 +262,7 @@ static int teardown(void **state)
 	imgo__rpc_server_free(fx.server);
 	for (unsigned i = 0; i < fx.nheld; i++) /* to nobody: nothing happens */
 		imgo__rpc_reply_error(fx.held[i], IMGO_EIO);
+	imgo_tls_free(fx.tls);
 	imgo_loop_free(fx.loop);
 	imgo_stats_free(fx.stats);
 	return 0;
@@ -318,7 +345,7 @@ static void deadline(void **state)
 
 static void limits(void **state)
 {
-	struct imgo__rpc_client_options options = {.role = "test", .calls_max = 5, .queue_max = 1000};
+	struct imgo__rpc_client_options options = {.tls = fx.tls, .role = "test", .calls_max = 5, .queue_max = 1000};
 	struct imgo__mpw *w;
 	static char big[17 << 20];
 
@@ -755,9 +782,133 @@ static void bad_peers(void **state)
 	assert_int_equal(imgo__rpc_client_new(&client, fx.loop, &options, &error), IMGO_EINVAL);
 	options.peers = "";
 	assert_int_equal(imgo__rpc_client_new(&client, fx.loop, &options, &error), IMGO_EINVAL);
+	/* Another machine: with a secret only. */
+	options.peers = "127.0.0.1:1,192.0.2.1:1";
+	assert_int_equal(imgo__rpc_client_new(&client, fx.loop, &options, &error), IMGO_EINVAL);
+	assert_non_null(strstr(error.text, "secret"));
+	options.secret = "a secret";
+	assert_int_equal(imgo__rpc_client_new(&client, fx.loop, &options, &error), 0);
+	imgo__rpc_client_free(client);
 }
 
+#ifdef RPC_TLS
+/* What a peer with these files is told: 0 when it is let in. */
+static int calls_with(const char *cert, const char *key, const char *ca, const char *name)
+{
+	struct imgo_tls *ours = fx.tls, *tls = tls_of(cert, key, ca, name);
+
+	imgo__rpc_client_free(fx.client);
+	fx.tls = tls;
+	fx.client = new_client(address(imgo__rpc_server_port(fx.server)), NULL, false);
+	int err = call_sync("add", 1, 2, 3000);
+	imgo__rpc_client_free(fx.client);
+	fx.client = NULL;
+	imgo_tls_free(tls);
+	fx.tls = ours;
+	return err;
+}
+
+static void certificates_of_both_sides(void **state)
+{
+	(void)state;
+	assert_int_equal(calls_with(pki.cert, pki.key, pki.ca, NULL), 0);
+	assert_int_equal(calls_with(pki.cert, pki.key, pki.ca, "imgo.test"), 0);
+	assert_int_equal(calls_with(pki.cert, pki.key, pki.ca, "other.test"), IMGO_EUNAVAILABLE);
+	/* The client's is of an authority that the server does not know, and the other way round. */
+	assert_int_equal(calls_with(pki.other_cert, pki.other_key, pki.ca, NULL), IMGO_EUNAVAILABLE);
+	assert_int_equal(calls_with(pki.cert, pki.key, pki.other_ca, NULL), IMGO_EUNAVAILABLE);
+	assert_true(stat_of("imgo_tls_failures_total{why=\"certificate\"}") > 0);
+	assert_true(stat_of("imgo_rpc_refused_total") > 0);
+}
+
+/* The server, too, looks at the name. */
+static void name_of_the_client(void **state)
+{
+	struct imgo_tls *strict = tls_of(pki.cert, pki.key, pki.ca, "imgo.test"), *ours = fx.tls;
+	char cert[128], key[128];
+
+	(void)state;
+	pki_path(&pki, cert, "stranger.pem");
+	pki_path(&pki, key, "stranger.key");
+	pki_issue(cert, key, "stranger.test", 3600, pki.root, pki.root_key);
+	imgo__rpc_server_free(fx.server);
+	fx.tls = strict;
+	fx.server = new_server("127.0.0.1:0", NULL, 0);
+	fx.tls = ours;
+	assert_int_equal(calls_with(cert, key, pki.ca, NULL), IMGO_EUNAVAILABLE);
+	assert_int_equal(calls_with(pki.cert, pki.key, pki.ca, NULL), 0);
+	imgo__rpc_server_free(fx.server);
+	imgo_tls_free(strict);
+	fx.server = new_server("127.0.0.1:0", NULL, 0);
+}
+
+static void without_authority_or_certificate(void **state)
+{
+	struct imgo__rpc_server_options server = {.listen = "127.0.0.1:0", .methods = methods};
+	struct imgo__rpc_client_options client = {.peers = "127.0.0.1:1"};
+	struct imgo__rpc_server *s;
+	struct imgo__rpc_client *c;
+	struct imgo_error error;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct imgo_tls *half = i ? tls_of(pki.cert, pki.key, NULL, NULL) : tls_of(NULL, NULL, pki.ca, NULL);
+		server.tls = client.tls = half;
+		assert_int_equal(imgo__rpc_server_new(&s, fx.loop, &server, &error), IMGO_EINVAL);
+		assert_int_equal(imgo__rpc_client_new(&c, fx.loop, &client, &error), IMGO_EINVAL);
+		imgo_tls_free(half);
+	}
+	/* With both, other machines are fine without a secret. */
+	server.tls = client.tls = fx.tls;
+	server.listen = "0.0.0.0:0";
+	client.peers = "192.0.2.1:1";
+	assert_int_equal(imgo__rpc_server_new(&s, fx.loop, &server, &error), 0);
+	assert_int_equal(imgo__rpc_client_new(&c, fx.loop, &client, &error), 0);
+	imgo__rpc_server_free(s);
+	imgo__rpc_client_free(c);
+}
+
+/* A peer in the clear: each side waits for the other's kind, and not for ever. */
+static void in_the_clear(void **state)
+{
+	struct imgo_tls *ours = fx.tls;
+
+	(void)state;
+	imgo__rpc_client_free(fx.client);
+	fx.tls = NULL;
+	fx.client = new_client(address(imgo__rpc_server_port(fx.server)), NULL, false);
+	assert_int_equal(call_sync("add", 1, 2, 3000), IMGO_EUNAVAILABLE);
+	fx.tls = ours;
+	assert_true(stat_of("imgo_tls_failures_total{why=\"not_tls\"}") > 0);
+}
+
+static int make_pki(void **state)
+{
+	(void)state;
+	pki_new(&pki);
+	return 0;
+}
+
+static int free_pki(void **state)
+{
+	(void)state;
+	pki_free(&pki);
+	return 0;
+}
+#endif
+
 #define test(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+/* Peers of raw bytes, or in a process of their own: in the clear. */
+__attribute__((unused)) static const struct CMUnitTest raw_peers[] = {
+	test(stopped_peer),
+	test(silent_listener),
+	test(idle_silence_is_noticed),
+	test(garbage),
+	test(wrong_version),
+	test(byte_by_byte),
+	test(does_not_take_answers),
+};
 
 int main(void)
 {
@@ -773,19 +924,22 @@ int main(void)
 		test(unsent_is_surely_not_done),
 		test(two_peers),
 		test(spreads),
-		test(stopped_peer),
-		test(silent_listener),
-		test(idle_silence_is_noticed),
-		test(garbage),
-		test(wrong_version),
 		test(secrets),
-		test(byte_by_byte),
-		test(does_not_take_answers),
+#ifdef RPC_TLS
+		test(certificates_of_both_sides),
+		test(name_of_the_client),
+		test(without_authority_or_certificate),
+		test(in_the_clear),
+#endif
 		test(free_with_calls_pending),
 		test(free_inside),
 		test(bad_peers),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+#ifdef RPC_TLS
+	return cmocka_run_group_tests(tests, make_pki, free_pki);
+#else
+	return cmocka_run_group_tests(tests, NULL, NULL) + cmocka_run_group_tests(raw_peers, NULL, NULL);
+#endif
 }
