@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/options.h"
 
 enum { VERSION = 1, META_LEN = 4 * 4 };
 
@@ -204,10 +205,10 @@ int imgo_bus_new_lmdb(struct imgo_bus **out, struct imgo_loop *loop, struct imgo
 	struct imgo__membus *mem;
 	int err;
 
-	if (!out || !loop || !lmdb || (options && options->size < sizeof *options))
-		return imgo__fail(error, IMGO_EINVAL, "LMDB bus: no environment, or options of another version");
-	if (options)
-		o = *options;
+	if (!out || !loop || !lmdb)
+		return imgo__fail(error, IMGO_EINVAL, "LMDB bus: no environment");
+	if (imgo__options_take(&o, options, "LMDB bus", error) < 0)
+		return IMGO_EINVAL;
 	memory.partitions = o.partitions;
 	memory.casts_partitions = o.casts_partitions;
 	memory.bytes_max = o.casts_bytes_max;

@@ -25,6 +25,7 @@
 #include "base/failpoint.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/options.h"
 #include "lmdb/private.h"
 
 enum {
@@ -280,12 +281,17 @@ static void close_env(struct imgo_lmdb *env)
 	free(env);
 }
 
-int imgo_lmdb_open(struct imgo_lmdb **out, struct imgo_loop *loop, const struct imgo_lmdb_options *options,
-	struct imgo_error *error)
+int imgo_lmdb_open(
+	struct imgo_lmdb **out, struct imgo_loop *loop, const struct imgo_lmdb_options *given, struct imgo_error *error)
 {
+	struct imgo_lmdb_options o = IMGO_LMDB_OPTIONS_INIT;
+	const struct imgo_lmdb_options *options = &o;
+
 	*out = NULL;
-	if (!options || options->size < sizeof *options || !options->path || !options->path[0])
-		return imgo__fail(error, IMGO_EINVAL, "LMDB: no path, or options of another version");
+	if (imgo__options_take(&o, given, "LMDB", error) < 0)
+		return IMGO_EINVAL;
+	if (!options->path || !options->path[0])
+		return imgo__fail(error, IMGO_EINVAL, "LMDB: no path");
 	if (options->map_max_bytes < 1 << 18 || options->map_max_bytes > SIZE_MAX / 2)
 		return imgo__fail(error, IMGO_EINVAL, "LMDB: map_max_bytes is out of range");
 	struct imgo_lmdb *env = imgo__zalloc(sizeof *env);

@@ -11,6 +11,7 @@
 #include "registry/remote.h"
 
 #include "base/error.h"
+#include "base/options.h"
 #include "registry/shards.h"
 
 /* ---- joins ---- */
@@ -246,10 +247,10 @@ int imgo_registry_new_remote(struct imgo_registry **out, struct imgo_loop *loop,
 {
 	struct imgo_registry_remote_options o = IMGO_REGISTRY_REMOTE_OPTIONS_INIT;
 	struct imgo__remote *remote;
-	int err;
+	int err = imgo__options_take(&o, options, "registry", error);
 
-	if (options)
-		memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+	if (err < 0)
+		return err;
 	if (!o.routers || !o.list_version || !o.partitions || o.partitions > 65536)
 		return imgo__fail(error, IMGO_EINVAL,
 			"registry: routers, their list's number and 1 to 65536 partitions are needed");

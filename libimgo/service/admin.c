@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/options.h"
 
 static const char *const states[] = {"down", "up", "degraded"};
 
@@ -287,13 +288,17 @@ static void enter_stats(struct imgo_admin *admin)
 	imgo_stat_set(imgo_stats_gauge(admin->stats, name, "always 1; program and version are labels"), 1);
 }
 
-int imgo_admin_new(struct imgo_admin **out, struct imgo_loop *loop, const struct imgo_admin_options *options,
+int imgo_admin_new(struct imgo_admin **out, struct imgo_loop *loop, const struct imgo_admin_options *given,
 	struct imgo_error *error)
 {
+	struct imgo_admin_options o = IMGO_ADMIN_OPTIONS_INIT;
+	const struct imgo_admin_options *options = &o;
 	struct imgo_admin *admin;
-	int err;
+	int err = imgo__options_take(&o, given, "admin", error);
 
-	if (!options || options->size != sizeof *options || !options->listen)
+	if (err < 0)
+		return err;
+	if (!options->listen)
 		return imgo__fail(error, IMGO_EINVAL, "admin: listen is mandatory");
 	admin = imgo__zalloc(sizeof *admin);
 	if (!admin)

@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/options.h"
 #include "codec/json.h"
 
 enum {
@@ -417,7 +418,8 @@ int imgo_client_new(struct imgo_client **out, struct imgo_loop *loop, const stru
 	*out = NULL;
 	if (!loop || !ops || !options || ops->size < offsetof(struct imgo_client_ops, on_close) || !ops->on_message)
 		return imgo__fail(error, IMGO_EINVAL, "a client needs a loop, on_message and options");
-	memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+	if (imgo__options_take(&o, options, "client", error) < 0)
+		return IMGO_EINVAL;
 	why = wrong(&o);
 	if (why)
 		return imgo__fail(error, IMGO_EINVAL, "%s", why);

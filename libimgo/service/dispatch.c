@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/options.h"
 #include "base/hash.h"
 #include "service/dispatch_impl.h"
 
@@ -66,10 +67,20 @@ void imgo__dispatch_poison(
 	poison_keep(dispatch, topic, record, err);
 }
 
+static int take_options(struct imgo_dispatch_options *o, const struct imgo_dispatch_options *given, struct imgo_error *error)
+{
+	const struct imgo_dispatch_options defaults = *o;
+	int err = imgo__options_take(o, given, "dispatch", error);
+
+	IMGO__OPTION_DEFAULT(*o, defaults, group);
+	IMGO__OPTION_DEFAULT(*o, defaults, ttl_ms);
+	IMGO__OPTION_DEFAULT(*o, defaults, cast_age_max_ms);
+	return err;
+}
+
 static int check_options(const struct imgo_dispatch_options *options, struct imgo_error *error)
 {
-	if (!options || options->size != sizeof *options || !options->registry || !options->store || !options->bus ||
-		!options->group || !options->group[0])
+	if (!options->registry || !options->store || !options->bus || !options->group[0])
 		return imgo__fail(error, IMGO_EINVAL, "dispatch: registry, store, bus and group are mandatory");
 	if (options->room_batch_max && !options->room_batch_ms)
 		return imgo__fail(error, IMGO_EINVAL, "room.batch-max needs room.batch-ms");
@@ -102,12 +113,16 @@ static int open_consumers(struct imgo_dispatch *dispatch, const char *group, str
 	return err ? imgo__fail(error, err, "dispatch: cannot subscribe: %s", imgo_strerror(err)) : 0;
 }
 
-int imgo_dispatch_new(struct imgo_dispatch **out, struct imgo_loop *loop, const struct imgo_dispatch_options *options,
+int imgo_dispatch_new(struct imgo_dispatch **out, struct imgo_loop *loop, const struct imgo_dispatch_options *given,
 	struct imgo_error *error)
 {
+	struct imgo_dispatch_options o = IMGO_DISPATCH_OPTIONS_INIT;
+	const struct imgo_dispatch_options *options = &o;
 	struct imgo_dispatch *dispatch;
-	int err = check_options(options, error);
+	int err = take_options(&o, given, error);
 
+	if (err == 0)
+		err = check_options(options, error);
 	if (err < 0)
 		return err;
 	dispatch = imgo__zalloc(sizeof *dispatch);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/options.h"
 #include "base/failpoint.h"
 #include "rpc/rpc.h"
 #include "service/edge_impl.h"
@@ -313,10 +314,19 @@ static const struct imgo_hub_ops hub_ops = {
 
 /* ---- life ---- */
 
+static int take_options(struct imgo_edge_options *o, const struct imgo_edge_options *given, struct imgo_error *error)
+{
+	const struct imgo_edge_options defaults = *o;
+	int err = imgo__options_take(o, given, "edge", error);
+
+	IMGO__OPTION_DEFAULT(*o, defaults, lease_ms);
+	IMGO__OPTION_DEFAULT(*o, defaults, read_bytes_max);
+	IMGO__OPTION_DEFAULT(*o, defaults, weight);
+	return err;
+}
+
 static int check_options(const struct imgo_edge_options *options, struct imgo_error *error)
 {
-	if (!options || options->size != sizeof *options)
-		return imgo__fail(error, IMGO_EINVAL, "edge: options of another version");
 	if (options->comet == 0 || options->comet > INT32_MAX)
 		return imgo__fail(error, IMGO_EINVAL, "comet.id must be a positive 32-bit integer");
 	if (!options->logics == !options->push)
@@ -375,12 +385,16 @@ static int open_hub(struct imgo_edge *edge, const struct imgo_edge_options *opti
 	return err;
 }
 
-int imgo_edge_new(struct imgo_edge **out, struct imgo_loop *loop, const struct imgo_edge_options *options,
-	struct imgo_error *error)
+int imgo_edge_new(
+	struct imgo_edge **out, struct imgo_loop *loop, const struct imgo_edge_options *given, struct imgo_error *error)
 {
+	struct imgo_edge_options o = IMGO_EDGE_OPTIONS_INIT;
+	const struct imgo_edge_options *options = &o;
 	struct imgo_edge *edge;
-	int err = check_options(options, error);
+	int err = take_options(&o, given, error);
 
+	if (err == 0)
+		err = check_options(options, error);
 	if (err < 0)
 		return err;
 	edge = imgo__zalloc(sizeof *edge);
@@ -391,7 +405,7 @@ int imgo_edge_new(struct imgo_edge **out, struct imgo_loop *loop, const struct i
 	edge->lease_ms = options->lease_ms;
 	edge->compare_ms = options->compare_ms;
 	edge->v1_ack = options->v1_ack;
-	edge->read_bytes_max = options->read_bytes_max ? options->read_bytes_max : 64 * 1024;
+	edge->read_bytes_max = options->read_bytes_max;
 	edge->on_superseded = options->on_superseded;
 	edge->user = options->user;
 	imgo__list_init(&edge->calls);

@@ -39,7 +39,7 @@ int imgo__edge_about_init(struct imgo_edge *edge, const struct imgo_edge_options
 	const struct imgo_hub_options defaults = IMGO_HUB_OPTIONS_INIT;
 	uint64_t heartbeat_ms = options->hub ? options->hub->heartbeat_timeout_ms : 0;
 
-	edge->weight = options->weight ? options->weight : 10;
+	edge->weight = options->weight;
 	heartbeat_ms = heartbeat_ms ? heartbeat_ms : defaults.heartbeat_timeout_ms;
 	edge->heartbeat_ms = heartbeat_ms < UINT32_MAX ? (uint32_t)heartbeat_ms : UINT32_MAX;
 	imgo__loop_random(edge->loop, &edge->peers.k0, sizeof edge->peers.k0);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/options.h"
 #include "base/hash.h"
 
 /* ---- answers ---- */
@@ -199,13 +200,25 @@ static const struct imgo__httpd_ops ops = {.head = on_head, .handle = on_handle,
 
 /* ---- life ---- */
 
+static int take_options(struct imgo_http_options *o, const struct imgo_http_options *given, struct imgo_error *error)
+{
+	const struct imgo_http_options defaults = *o;
+	int err = imgo__options_take(o, given, "http", error);
+
+	IMGO__OPTION_DEFAULT(*o, defaults, listen);
+	IMGO__OPTION_DEFAULT(*o, defaults, connections_max);
+	IMGO__OPTION_DEFAULT(*o, defaults, pipeline_max);
+	IMGO__OPTION_DEFAULT(*o, defaults, request_timeout_ms);
+	IMGO__OPTION_DEFAULT(*o, defaults, idle_timeout_ms);
+	IMGO__OPTION_DEFAULT(*o, defaults, body_max_bytes);
+	IMGO__OPTION_DEFAULT(*o, defaults, target_max_bytes);
+	return err;
+}
+
 static int check_options(const struct imgo_http_options *options, struct imgo_error *error)
 {
-	if (!options || options->size != sizeof *options || !options->push || !options->listen)
-		return imgo__fail(error, IMGO_EINVAL, "http: push and listen are mandatory");
-	if (options->connections_max == 0 || options->pipeline_max == 0 || options->request_timeout_ms == 0 ||
-		options->idle_timeout_ms == 0)
-		return imgo__fail(error, IMGO_EINVAL, "http: a maximum or timeout is 0");
+	if (!options->push)
+		return imgo__fail(error, IMGO_EINVAL, "http: push is mandatory");
 	for (const char *c = options->api_key; c && *c; c++) {
 		if (*c <= 0x20 || *c >= 0x7F)
 			return imgo__fail(error, IMGO_EINVAL, "http: the key has a character that no header can carry");
@@ -273,12 +286,16 @@ static int start(struct imgo_http *http, const struct imgo_http_options *options
 	return err;
 }
 
-int imgo_http_new(struct imgo_http **out, struct imgo_loop *loop, const struct imgo_http_options *options,
-	struct imgo_error *error)
+int imgo_http_new(
+	struct imgo_http **out, struct imgo_loop *loop, const struct imgo_http_options *given, struct imgo_error *error)
 {
+	struct imgo_http_options o = IMGO_HTTP_OPTIONS_INIT;
+	const struct imgo_http_options *options = &o;
 	struct imgo_http *http;
-	int err = check_options(options, error);
+	int err = take_options(&o, given, error);
 
+	if (err == 0)
+		err = check_options(options, error);
 	if (err < 0)
 		return err;
 	http = imgo__zalloc(sizeof *http);

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/options.h"
 
 struct imgo_node {
 	struct imgo_registry *registry;
@@ -71,8 +72,8 @@ static int open_push(struct imgo_node *node, struct imgo_loop *loop, const struc
 {
 	struct imgo_push_options push = IMGO_PUSH_OPTIONS_INIT;
 
-	if (options->push)
-		push = *options->push;
+	if (imgo__options_take(&push, options->push, "node: push", error) < 0)
+		return IMGO_EINVAL;
 	push.registry = node->registry;
 	push.store = node->store;
 	push.bus = node->bus;
@@ -86,8 +87,8 @@ static int open_edge(struct imgo_node *node, struct imgo_loop *loop, const struc
 
 	edge.tcp = "0.0.0.0:8080";
 	edge.websocket = "0.0.0.0:8090";
-	if (options->edge)
-		edge = *options->edge;
+	if (imgo__options_take(&edge, options->edge, "node: edge", error) < 0)
+		return IMGO_EINVAL;
 	edge.push = node->push;
 	edge.logics = NULL;
 	return imgo_edge_new(&node->edge, loop, &edge, error);
@@ -98,8 +99,8 @@ static int open_dispatch(struct imgo_node *node, struct imgo_loop *loop, const s
 {
 	struct imgo_dispatch_options dispatch = IMGO_DISPATCH_OPTIONS_INIT;
 
-	if (options->dispatch)
-		dispatch = *options->dispatch;
+	if (imgo__options_take(&dispatch, options->dispatch, "node: dispatch", error) < 0)
+		return IMGO_EINVAL;
 	if (options->store)
 		dispatch.ttl_ms = options->store->ttl_ms;
 	dispatch.registry = node->registry;
@@ -114,23 +115,23 @@ static int open_http(struct imgo_node *node, struct imgo_loop *loop, const struc
 {
 	struct imgo_http_options http = IMGO_HTTP_OPTIONS_INIT;
 
-	if (options->http)
-		http = *options->http;
+	if (imgo__options_take(&http, options->http, "node: http", error) < 0)
+		return IMGO_EINVAL;
 	http.push = node->push;
 	return imgo_http_new(&node->http, loop, &http, error);
 }
 
-int imgo_node_new(struct imgo_node **out, struct imgo_loop *loop, const struct imgo_node_options *options,
-	struct imgo_error *error)
+int imgo_node_new(
+	struct imgo_node **out, struct imgo_loop *loop, const struct imgo_node_options *given, struct imgo_error *error)
 {
-	struct imgo_node_options defaults = IMGO_NODE_OPTIONS_INIT;
+	struct imgo_node_options o = IMGO_NODE_OPTIONS_INIT;
+	const struct imgo_node_options *options = &o;
 	struct imgo_node *node;
 	int err;
 
-	if (!options)
-		options = &defaults;
-	if (options->size != sizeof *options)
-		return imgo__fail(error, IMGO_EINVAL, "node: options of another version");
+	err = imgo__options_take(&o, given, "node", error);
+	if (err < 0)
+		return err;
 	node = imgo__zalloc(sizeof *node);
 	if (!node)
 		return imgo__fail(error, IMGO_ENOMEM, "node: out of memory");

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/options.h"
 #include "base/hash.h"
 #include "service/push_impl.h"
 
@@ -196,12 +197,23 @@ int imgo_push_log(struct imgo_push *push, struct imgo_str who, struct imgo_id af
 
 /* ---- life ---- */
 
+static int take_options(struct imgo_push_options *o, const struct imgo_push_options *given, struct imgo_error *error)
+{
+	const struct imgo_push_options defaults = *o;
+	int err = imgo__options_take(o, given, "push", error);
+
+	IMGO__OPTION_DEFAULT(*o, defaults, body_max_bytes);
+	IMGO__OPTION_DEFAULT(*o, defaults, users_max);
+	IMGO__OPTION_DEFAULT(*o, defaults, pushes_max);
+	return err;
+}
+
 static int check_options(const struct imgo_push_options *options, struct imgo_error *error)
 {
-	if (!options || options->size != sizeof *options || !options->registry || !options->store || !options->bus)
+	if (!options->registry || !options->store || !options->bus)
 		return imgo__fail(error, IMGO_EINVAL, "push: registry, store and bus are mandatory");
-	if (options->body_max_bytes == 0 || options->body_max_bytes > IMGO_BODY_MAX)
-		return imgo__fail(error, IMGO_EINVAL, "push: body-max-bytes must be 1 to %d", IMGO_BODY_MAX);
+	if (options->body_max_bytes > IMGO_BODY_MAX)
+		return imgo__fail(error, IMGO_EINVAL, "push: body-max-bytes must be at most %d", IMGO_BODY_MAX);
 	return 0;
 }
 
@@ -243,13 +255,17 @@ static void push_stats(struct imgo_push *push)
 	imgo__collector_add(push->loop, &push->collector, collect);
 }
 
-int imgo_push_new(struct imgo_push **out, struct imgo_loop *loop, const struct imgo_push_options *options,
-	struct imgo_error *error)
+int imgo_push_new(
+	struct imgo_push **out, struct imgo_loop *loop, const struct imgo_push_options *given, struct imgo_error *error)
 {
+	struct imgo_push_options o = IMGO_PUSH_OPTIONS_INIT;
+	const struct imgo_push_options *options = &o;
 	struct imgo_push *push;
 	struct imgo__gate gate;
-	int err = check_options(options, error);
+	int err = take_options(&o, given, error);
 
+	if (err == 0)
+		err = check_options(options, error);
 	if (err < 0)
 		return err;
 	push = imgo__zalloc(sizeof *push);

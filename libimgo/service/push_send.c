@@ -12,6 +12,7 @@
 
 #include "base/failpoint.h"
 #include "base/hash.h"
+#include "base/options.h"
 #include "service/push_impl.h"
 
 enum {
@@ -329,7 +330,7 @@ static void say_full(struct imgo_push *push)
 
 static int check_request(struct imgo_push *push, const struct imgo_push_request *request)
 {
-	if (request->size != sizeof *request || request->key.len > KEY_MAX)
+	if (request->key.len > KEY_MAX)
 		return IMGO_EINVAL;
 	if ((request->target == IMGO_PUSH_USERS || request->target == IMGO_PUSH_KEYS) && request->nusers == 0)
 		return IMGO_EINVAL;
@@ -402,12 +403,16 @@ static int start(struct send_op *self, const struct imgo_push_request *request)
 	return IMGO_EINVAL;
 }
 
-int imgo_push_send(struct imgo_push *push, const struct imgo_push_request *request, imgo_push_cb *cb, void *user)
+int imgo_push_send(struct imgo_push *push, const struct imgo_push_request *given, imgo_push_cb *cb, void *user)
 {
+	struct imgo_push_request taken = IMGO_PUSH_REQUEST_INIT;
+	const struct imgo_push_request *request = &taken;
 	struct send_op *self;
 	bool ok = true;
-	int err = check_request(push, request);
+	int err = imgo__options_take(&taken, given, "push", NULL);
 
+	if (err == 0)
+		err = check_request(push, request);
 	if (err < 0)
 		return err;
 	self = imgo__push_op_new(push, sizeof *self, send_orphan);

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/options.h"
 #include "registry/wire.h"
 #include "rpc/rpc.h"
 
@@ -360,10 +361,10 @@ int imgo_router_new(struct imgo_router **out, struct imgo_loop *loop, struct img
 	struct imgo_router_options o = IMGO_ROUTER_OPTIONS_INIT;
 	struct imgo__rpc_server_options server = {.methods = methods};
 	struct imgo_router *router;
-	int err;
+	int err = imgo__options_take(&o, options, "router", error);
 
-	if (options)
-		memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+	if (err < 0)
+		return err;
 	if (!registry || !o.list_version)
 		return imgo__fail(error, IMGO_EINVAL, "router: a registry and the number of its list are needed");
 	router = imgo__zalloc(sizeof *router);

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/options.h"
 
 void imgo__store_stats_init(struct imgo__store_stats *stats, struct imgo_stats *set)
 {
@@ -41,17 +42,16 @@ void imgo__store_count_error(const struct imgo__store_stats *stats, int err)
 
 int imgo__store_options_take(struct imgo_store_options *out, const struct imgo_store_options *in, struct imgo_error *error)
 {
-	*out = (struct imgo_store_options)IMGO_STORE_OPTIONS_INIT;
-	if (!in)
-		return 0;
-	if (in->size < sizeof *in)
-		return imgo__fail(error, IMGO_EINVAL, "store options: size is not set");
-	if (in->ttl_ms)
-		out->ttl_ms = in->ttl_ms;
-	if (in->messages_max)
-		out->messages_max = in->messages_max;
-	if (in->bytes_max)
-		out->bytes_max = in->bytes_max;
+	const struct imgo_store_options defaults = IMGO_STORE_OPTIONS_INIT;
+	int err;
+
+	*out = defaults;
+	err = imgo__options_take(out, in, "store", error);
+	if (err < 0)
+		return err;
+	IMGO__OPTION_DEFAULT(*out, defaults, ttl_ms);
+	IMGO__OPTION_DEFAULT(*out, defaults, messages_max);
+	IMGO__OPTION_DEFAULT(*out, defaults, bytes_max);
 	if (out->ttl_ms > INT64_MAX / 4 || out->messages_max > 1000000)
 		return imgo__fail(error, IMGO_EINVAL, "store options: ttl_ms or messages_max is out of range");
 	return 0;

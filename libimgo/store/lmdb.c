@@ -13,6 +13,7 @@
 #include "store/lmdb.h"
 
 #include "base/error.h"
+#include "base/options.h"
 
 enum { SWEEP_MS = 1000, SWEEP_MAX = 256, READERS = 2, READS_MAX = 16384 };
 
@@ -296,12 +297,15 @@ int imgo_store_new_lmdb_in(struct imgo_store **out, struct imgo_loop *loop, stru
 	return err ? imgo__fail(error, err, "out of memory") : 0;
 }
 
-int imgo_store_new_lmdb(struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_lmdb_options *lmdb,
+int imgo_store_new_lmdb(struct imgo_store **out, struct imgo_loop *loop, const struct imgo_store_lmdb_options *given,
 	const struct imgo_store_options *options, struct imgo_error *error)
 {
+	struct imgo_store_lmdb_options o = IMGO_STORE_LMDB_OPTIONS_INIT;
+	const struct imgo_store_lmdb_options *lmdb = &o;
+
 	*out = NULL;
-	if (!lmdb || lmdb->size < sizeof *lmdb)
-		return imgo__fail(error, IMGO_EINVAL, "LMDB options: size is not set");
+	if (imgo__options_take(&o, given, "LMDB store", error) < 0)
+		return IMGO_EINVAL;
 	struct imgo_lmdb_options env_options = IMGO_LMDB_OPTIONS_INIT;
 	env_options.path = lmdb->path;
 	env_options.no_metasync = lmdb->no_metasync;

@@ -8,6 +8,7 @@
  * A call's deadline counts from when it was made, so that waiting for a worker counts too.
  */
 #include "base/error.h"
+#include "base/options.h"
 #include "store/memcached.h"
 
 enum { SETTINGS_MS = 60000, SETTINGS_FIRST_MS = 100 };
@@ -218,12 +219,17 @@ static void destroy(void *impl)
 static const struct imgo_store_ops ops = {
 	sizeof ops, destroy, append_many, read_many, ack_many, peek_many, step_marker, token_put, token_get, forget};
 
-static int configure(struct store *store, const struct imgo_store_memcached_options *memcached,
+static int configure(struct store *store, const struct imgo_store_memcached_options *given,
 	const struct imgo_store_options *options, struct imgo_error *error)
 {
+	struct imgo_store_memcached_options o = IMGO_STORE_MEMCACHED_OPTIONS_INIT;
+	const struct imgo_store_memcached_options *memcached = &o;
 	struct imgo__mc *mc = &store->mc;
-	if (!memcached || memcached->size < sizeof *memcached || !memcached->servers)
-		return imgo__fail(error, IMGO_EINVAL, "memcached options: size or servers is not set");
+
+	if (imgo__options_take(&o, given, "memcached", error) < 0)
+		return IMGO_EINVAL;
+	if (!memcached->servers)
+		return imgo__fail(error, IMGO_EINVAL, "memcached: servers are not set");
 	int err = imgo__store_options_take(&mc->options, options, error);
 	if (err)
 		return err;
