@@ -927,7 +927,7 @@ static void goim(enum imgo_client_transport transport)
 	assert_int_equal(seen.last.kind, IMGO_CLIENT_ANSWER);
 	assert_int_equal(seen.last.op, 13);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(imgo_msg_new(&batch[i], 24 + i * 976, (struct imgo_id){0, 0}, "abc" + i, 1), 0);
+		assert_int_equal(imgo_msg_new(&batch[i], 24 + i * 976, (struct imgo_id){0, 0}, &"abc"[i], 1), 0);
 	assert_int_equal(imgo_hub_broadcast(seen.rig.hub, batch, 3), 1); /* 24 is not wanted */
 	rig_until(&seen.rig, seen.messages == 2);
 	assert_int_equal(seen.last.op, 1000);
