@@ -8,7 +8,7 @@ import time
 
 import harness
 import imgo_client as ic
-from kit import SECRET, Counted, Failure, alive, check, counters, descriptors, equal, figure, poll, row, silent, spread
+from kit import SECRET, Counted, Failure, alive, check, counters, descriptors, equal, figure, poll, row, silent, slow_build
 
 
 def body(n):
@@ -340,6 +340,7 @@ def test_L1_ten_thousand_closes(system):
     poll(lambda: counters(system)['imgo_hub_connections'] == 0, 'none is left', 15)
     grown = part.rss() - before
     figure(f'{rounds * len(starts) * len(ends)} connections; {grown >> 10} kB more after the last two thirds')
-    check(grown < 24 << 20, f'{grown} bytes more')
+    # A sanitizer keeps what was freed for a while; it looks for leaks at the end.
+    check(grown < 24 << 20 or slow_build(system.build), f'{grown} bytes more')
     check(descriptors(part) < 60, f'{descriptors(part)} descriptors')
     alive(system)
