@@ -9,7 +9,6 @@ Figures are printed and only roughly asserted. With a sanitizer's build the test
 """
 import argparse
 import subprocess
-import sys
 import time
 import traceback
 

@@ -2,13 +2,12 @@
 """Rows A1 to A9: hostile callers of the HTTP API (FAILURES.md B.5)."""
 import concurrent.futures
 import json
-import os
 import threading
 import time
 
 import harness
 import imgo_client as ic
-from kit import SECRET, Counted, Failure, Swarm, alive, check, equal, figure, poll, raw, row, spread, trickle
+from kit import SECRET, Counted, Swarm, alive, check, equal, figure, poll, raw, row, spread, trickle
 
 SMUGGLED = b'POST /1/admin/token/new?uid=999999&token=smuggled-in&expire=100 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n'
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Rows H3 to H9, H12, H13, H15: clients that break the protocol or flood it (FAILURES.md B.4)."""
 import os
+import random
 import struct
 import time
 
 import imgo_client as ic
 from imgo_client import WsClient, frame
-from kit import SECRET, Counted, Failure, alive, check, descriptors, equal, figure, poll, raw, row, silent
+from kit import SECRET, Counted, alive, check, descriptors, equal, figure, poll, raw, row, silent
 
 TEXT, BINARY, CLOSE, PING, PONG, CONT = 1, 2, 8, 9, 10, 0
 
@@ -66,7 +67,7 @@ def test_H3_lengths(system):
 @row()
 def test_H3_garbage(system):
     """Random bytes end connections and nothing else."""
-    rng = __import__('random').Random(os.urandom(4))
+    rng = random.Random(os.urandom(4))
     _, token = system.user()
     for n in range(150):
         data = rng.randbytes(rng.randrange(1, 3000))

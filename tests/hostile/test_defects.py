@@ -2,13 +2,11 @@
 """Defects of the original that we do not have: the same steps, the right outcome (COMPATIBILITY.md §5; rows.py names the
 tests of the others)."""
 import concurrent.futures
-import os
 import select
 import time
 
-import harness
 import imgo_client as ic
-from kit import SECRET, Counted, Failure, alive, check, counters, descriptors, equal, figure, poll, row, silent, slow_build
+from kit import SECRET, Counted, alive, check, counters, descriptors, equal, figure, poll, row, silent, slow_build
 
 
 def body(n):

@@ -2,11 +2,10 @@
 """Rows H1, H2, H16, O1 and B17, B27, B28: many connections, few descriptors (FAILURES.md B.4, B.7)."""
 import concurrent.futures
 import resource
-import subprocess
 import time
 
 import imgo_client as ic
-from kit import (SECRET, Counted, Failure, Swarm, alive, check, closed_count, counters, descriptors, equal, figure, login_times,
+from kit import (SECRET, Counted, Swarm, alive, check, closed_count, counters, descriptors, equal, figure, login_times,
                  poll, row, silent, spread, trickle)
 
 SILENT = 15000

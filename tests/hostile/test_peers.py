@@ -7,9 +7,8 @@ import struct
 import time
 import urllib.parse
 
-import harness
 import imgo_client as ic
-from kit import SECRET, Counted, Failure, alive, check, descriptors, equal, figure, poll, raw, row
+from kit import SECRET, Counted, alive, check, descriptors, equal, figure, poll, raw, row
 
 TOKENS = (b'a b', b'a\r\nflush_all\r\n', b'x\r\nset k 0 0 1\r\ny\r\n', b'\r\n', b' ', b'\t', b'a\0b', b'k' * 251, b'k' * 1024, b'%s',
           b'gets ' + b'z' * 240, b'\xff\xfe\x80', 'тест'.encode(), b'"quoted"x', b'\\', b'../../etc', b"'; DROP TABLE users")
