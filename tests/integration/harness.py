@@ -534,7 +534,7 @@ class Standalone(System):
         if durable:
             (self.dir / 'store').mkdir()
             argv.append(f'--store.path={self.dir / "store"}')
-        argv += self.flags('log', 'stop', 'comet', 'hub', 'v1', 'api', 'auth', 'push', 'user', 'store', 'room', 'tls')
+        argv += self.flags('log', 'stop', 'comet', 'hub', 'v1', 'api', 'auth', 'push', 'user', 'store', 'bus', 'room', 'tls')
         self.add('imgo', argv, [comet.tcp, comet.ws, self.api_port, self.store_port], env=True)
 
 
