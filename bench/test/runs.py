@@ -52,12 +52,14 @@ def floors(setup):
 
 def dialects(setup):
     with scenarios.standalone(setup) as system:
-        for dialect in ('tcp', 'ws-json'):
+        for dialect in ('tcp', 'ws-json', 'ws-binary'):
             target = scenarios.target_of(system, dialect)
             conserved(setup, target, f'{dialect}: a room', 20 * 35, '--connections', 20, '--rate', 50)
             conserved(setup, target, f'{dialect}: rooms', 7 * 35, '--connections', 21, '--rooms', 3, '--rate', 50,
                       '--processes', 2)
             conserved(setup, target, f'{dialect}: users', 35, '--connections', 10, '--push', 'user', '--rate', 50)
+            conserved(setup, target, f'{dialect}: users, version 2', 35, '--connections', 10, '--push', 'user', '--rate', 50,
+                      '--device', 'phone')
             conserved(setup, target, f'{dialect}: all', 5 * 35, '--connections', 5, '--push', 'all', '--rate', 50)
         for kind in ('user', 'users', 'room', 'all'):
             r = scenarios.api(setup, scenarios.target_of(system), push=kind, count=200, many=10, depth=4)
