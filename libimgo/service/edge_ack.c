@@ -103,7 +103,7 @@ static void mark_set(struct imgo_edge *edge, struct imgo__edge_session *session)
 /* The acknowledgement is to be written back. */
 static void ack_queue(struct imgo_edge *edge, struct imgo__edge_session *session)
 {
-	if (session->ack_queued || imgo_id_cmp(session->acked, session->stored) <= 0)
+	if (session->ack_queued || imgo_id_cmp(imgo__edge_id(session->acked), imgo__edge_id(session->stored)) <= 0)
 		return;
 	if (imgo__buf_append(&edge->ackq, &session->conn.h, sizeof session->conn.h) == 0)
 		session->ack_queued = true;
@@ -113,11 +113,11 @@ static void ack_queue(struct imgo_edge *edge, struct imgo__edge_session *session
 static void mark_confirm(struct imgo_edge *edge, struct imgo__edge_session *session)
 {
 	imgo__list_remove(&session->marks);
-	session->acked = imgo_id_max(session->acked, session->mark);
-	session->mark = (struct imgo_id){0, 0};
+	session->acked = imgo__edge_at(imgo_id_max(imgo__edge_id(session->acked), imgo__edge_id(session->mark)));
+	session->mark = imgo__edge_at((struct imgo_id){0, 0});
 	session->mark_seen = false;
 	ack_queue(edge, session);
-	if (imgo_id_cmp(session->delivered, session->acked) > 0)
+	if (imgo_id_cmp(imgo__edge_id(session->delivered), imgo__edge_id(session->acked)) > 0)
 		mark_set(edge, session);
 }
 
@@ -181,7 +181,7 @@ static void look_at_seen(struct imgo_edge *edge, struct imgo__edge_session *sess
 		mark_confirm(edge, session);
 		return;
 	}
-	if (imgo_id_cmp(session->delivered, session->mark) <= 0) {
+	if (imgo_id_cmp(imgo__edge_id(session->delivered), imgo__edge_id(session->mark)) <= 0) {
 		imgo__list_remove(&session->marks); /* rests, until more is sent or the heartbeat comes */
 		return;
 	}
@@ -224,7 +224,7 @@ static void on_mark_timer(struct imgo_loop *loop, struct imgo__timer *timer)
 void imgo__edge_sent(struct imgo_edge *edge, struct imgo__edge_session *session)
 {
 	imgo_hub_position(edge->hub, session->conn, &session->last_pos, NULL);
-	if (none(session->mark))
+	if (none(imgo__edge_id(session->mark)))
 		mark_set(edge, session);
 	else if (imgo__list_empty(&session->marks))
 		mark_list(edge, session, &edge->seen);
@@ -234,7 +234,7 @@ void imgo__edge_packet(struct imgo_edge *edge, struct imgo__edge_session *sessio
 {
 	enum imgo_v1_ack mode = mode_of(edge, session);
 
-	if (none(session->mark) || !session->mark_seen)
+	if (none(imgo__edge_id(session->mark)) || !session->mark_seen)
 		return;
 	if (mode == IMGO_V1_ACK_TCP || (mode == IMGO_V1_ACK_HEARTBEAT && op == 2))
 		mark_confirm(edge, session);
@@ -242,7 +242,7 @@ void imgo__edge_packet(struct imgo_edge *edge, struct imgo__edge_session *sessio
 
 void imgo__edge_pong(struct imgo_edge *edge, struct imgo__edge_session *session, struct imgo_str payload)
 {
-	if (mode_of(edge, session) != IMGO_V1_ACK_PONG || none(session->mark) || !session->mark_seen)
+	if (mode_of(edge, session) != IMGO_V1_ACK_PONG || none(imgo__edge_id(session->mark)) || !session->mark_seen)
 		return;
 	if (payload.len == 8 && imgo__get64((const uint8_t *)payload.p) == session->mark_pos)
 		mark_confirm(edge, session);
@@ -277,19 +277,19 @@ static struct imgo_id acked_at_end(
 	bool counts = edge->v1_ack == IMGO_V1_ACK_WRITTEN || (edge->v1_ack == IMGO_V1_ACK_TCP && closed->orderly);
 
 	if (counts && reached >= session->last_pos)
-		return session->delivered;
+		return imgo__edge_id(session->delivered);
 	if (counts && reached >= session->mark_pos)
-		return session->mark;
+		return imgo__edge_id(session->mark);
 	if (edge->v1_ack == IMGO_V1_ACK_TCP && closed->said_goodbye && session->mark_seen)
-		return session->mark;
+		return imgo__edge_id(session->mark);
 	return (struct imgo_id){0, 0};
 }
 
 void imgo__edge_closed(struct imgo_edge *edge, struct imgo__edge_session *session, const struct imgo_hub_closed *closed)
 {
-	struct imgo_id acked = imgo_id_max(session->acked, acked_at_end(edge, session, closed));
+	struct imgo_id acked = imgo_id_max(imgo__edge_id(session->acked), acked_at_end(edge, session, closed));
 
-	if (imgo_id_cmp(acked, session->stored) <= 0)
+	if (imgo_id_cmp(acked, imgo__edge_id(session->stored)) <= 0)
 		acked = (struct imgo_id){0, 0};
 	imgo__list_remove(&session->marks);
 	imgo__edge_unregister(edge, session->conn.h, imgo__edge_who(session), imgo__edge_device(session), acked);
@@ -344,7 +344,7 @@ static void ack_result(struct ack_call *self, size_t i, int err, struct imgo__li
 	if (closing)
 		closing_result(edge, closing, err, unregister);
 	if (session && err == 0)
-		session->stored = imgo_id_max(session->stored, self->items[i].id);
+		session->stored = imgo__edge_at(imgo_id_max(imgo__edge_id(session->stored), self->items[i].id));
 	if (session)
 		ack_queue(edge, session);
 }
@@ -406,7 +406,7 @@ static void ack_fill(struct imgo_edge *edge, struct ack_call *self, bool *ok)
 			continue;
 		session->ack_queued = false;
 		self->handles[self->n] = handles[taken];
-		ack_add(self, imgo__edge_who(session), imgo__edge_device(session), session->acked, ok);
+		ack_add(self, imgo__edge_who(session), imgo__edge_device(session), imgo__edge_id(session->acked), ok);
 	}
 	imgo__buf_consume(&edge->ackq, taken * sizeof *handles);
 }

@@ -71,7 +71,7 @@ static bool send_messages(struct imgo_edge *edge, struct imgo__edge_session *ses
 {
 	if (imgo_hub_send(edge->hub, session->conn, messages, n) < 0)
 		return false;
-	session->delivered = last;
+	session->delivered = imgo__edge_at(last);
 	imgo_stat_add(edge->stats.delivered, (int64_t)n);
 	imgo__edge_sent(edge, session);
 	return true;
@@ -88,7 +88,7 @@ static bool send_portion(
 
 	for (; ok && n < SEND_MAX && *at < read->nmessages; ++*at) {
 		const struct imgo__gate_message *from = &read->messages[*at];
-		if (imgo_id_cmp(from->id, session->delivered) <= 0)
+		if (imgo_id_cmp(from->id, imgo__edge_id(session->delivered)) <= 0)
 			continue;
 		ok = imgo_msg_new(&batch[n], from->op, from->id, from->body.p, from->body.len) == 0;
 		n += ok;
@@ -139,15 +139,15 @@ static void read_done(struct imgo_edge *edge, struct imgo__edge_session *session
 
 	if (read->gap)
 		imgo_stat_add(edge->stats.gaps, 1);
-	session->acked = imgo_id_max(session->acked, read->cursor);
-	session->stored = imgo_id_max(session->stored, read->cursor);
+	session->acked = imgo__edge_at(imgo_id_max(imgo__edge_id(session->acked), read->cursor));
+	session->stored = imgo__edge_at(imgo_id_max(imgo__edge_id(session->stored), read->cursor));
 	if (!send_read(edge, session, read)) {
 		session = imgo__edge_find(edge, n); /* slow: gone; short of memory: still here */
 		if (session)
 			retry_later(edge, session);
 		return;
 	}
-	session->delivered = imgo_id_max(session->delivered, read->position);
+	session->delivered = imgo__edge_at(imgo_id_max(imgo__edge_id(session->delivered), read->position));
 	if (!read->more && !session->again) {
 		session->state = IMGO__EDGE_LIVE;
 		live(edge, session);
@@ -195,7 +195,7 @@ void imgo__edge_load(struct imgo_edge *edge, struct imgo__edge_session *session)
 	self->since_us = imgo__loop_clock_us(edge->loop);
 	self->read.who = imgo__arena_str(&self->call.arena, imgo__edge_who(session), &ok);
 	self->read.device = imgo__arena_str(&self->call.arena, imgo__edge_device(session), &ok);
-	self->read.after = session->delivered;
+	self->read.after = imgo__edge_id(session->delivered);
 	self->read.messages_max = READ_MESSAGES_MAX;
 	self->read.bytes_max = edge->read_bytes_max;
 	session->again = false;
@@ -243,9 +243,9 @@ static void tell_one(struct imgo_edge *edge, const struct imgo__tell *tell, cons
 		return;
 	if (session->state == IMGO__EDGE_LOADING) {
 		session->again = true;
-	} else if (imgo_id_cmp(tell->id, session->delivered) <= 0) {
+	} else if (imgo_id_cmp(tell->id, imgo__edge_id(session->delivered)) <= 0) {
 		imgo_stat_add(edge->stats.duplicate, 1);
-	} else if (imgo_id_cmp(target->prev, session->delivered) > 0) {
+	} else if (imgo_id_cmp(target->prev, imgo__edge_id(session->delivered)) > 0) {
 		imgo_stat_add(edge->stats.behind, 1);
 		imgo__edge_load(edge, session);
 	} else if (*msg || imgo_msg_new(msg, tell->op, tell->id, tell->body.p, tell->body.len) == 0) {

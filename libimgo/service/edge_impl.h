@@ -26,24 +26,40 @@ enum imgo__edge_state {
 	IMGO__EDGE_LIVE,    /* it has everything up to `delivered`: what it is told is compared and sent */
 };
 
+/* An id in 12 bytes. */
+struct imgo__edge_at {
+	uint32_t epoch;
+	uint64_t id;
+} __attribute__((packed, aligned(4)));
+
+static inline struct imgo_id imgo__edge_id(struct imgo__edge_at at)
+{
+	return (struct imgo_id){at.epoch, at.id};
+}
+
+static inline struct imgo__edge_at imgo__edge_at(struct imgo_id id)
+{
+	return (struct imgo__edge_at){id.epoch, id.id};
+}
+
 /* A logged-in connection. It is the grant's data of its hub connection, and goes with it. There are very many: no padding. */
 struct imgo__edge_session {
 	struct imgo__list ring;  /* of its partition, for the comparison */
 	struct imgo__list marks; /* edge->fresh, seen or pinged while a mark is watched */
 	struct imgo_conn conn;
-	struct imgo_id delivered;    /* given to the socket's queue up to here */
-	struct imgo_id acked;        /* counts as received up to here */
-	struct imgo_id stored;       /* the store's cursor is here at least */
-	struct imgo_id mark;         /* the message whose acknowledgement is being watched; {0,0}: none */
 	uint64_t mark_pos, last_pos; /* end of `mark` and of `delivered` in the connection's byte stream */
 	uint64_t seq;
-	uint32_t mark_ms;   /* low bits of the clock: when it came into its list */
-	uint32_t login_ms;  /* low bits of the clock: granted; 0 once it was live */
-	uint32_t peer;      /* of imgo__peers_hash */
-	uint8_t state : 1;  /* enum imgo__edge_state */
-	bool again : 1;     /* told of something while loading: read once more */
-	bool reading : 1;   /* one read at a time */
-	bool mark_seen : 1; /* enough is known of the mark: what is missing is the word of the client */
+	struct imgo__edge_at delivered; /* given to the socket's queue up to here */
+	struct imgo__edge_at acked;     /* counts as received up to here */
+	struct imgo__edge_at stored;    /* the store's cursor is here at least */
+	struct imgo__edge_at mark;      /* the message whose acknowledgement is being watched; {0,0}: none */
+	uint32_t mark_ms;               /* low bits of the clock: when it came into its list */
+	uint32_t login_ms;              /* low bits of the clock: granted; 0 once it was live */
+	uint32_t peer;                  /* of imgo__peers_hash */
+	uint8_t state : 1;              /* enum imgo__edge_state */
+	bool again : 1;                 /* told of something while loading: read once more */
+	bool reading : 1;               /* one read at a time */
+	bool mark_seen : 1;             /* enough is known of the mark: what is missing is the word of the client */
 	bool websocket : 1, ack_queued : 1, rooms_queued : 1, retry_queued : 1;
 	uint8_t who_len, device_len, key_len;
 	char bytes[]; /* the user, the device, the key */

@@ -75,8 +75,8 @@ static void compare_partition(struct imgo_edge *edge, uint32_t partition)
 		item = &self->items[self->n];
 		item->who = imgo__arena_str(&self->call.arena, imgo__edge_who(session), &ok);
 		item->device = imgo__arena_str(&self->call.arena, imgo__edge_device(session), &ok);
-		item->delivered = session->delivered;
-		item->acked = session->acked;
+		item->delivered = imgo__edge_id(session->delivered);
+		item->acked = imgo__edge_id(session->acked);
 		self->handles[self->n++] = session->conn.h;
 		if (self->n == BATCH_MAX) {
 			compare_send(edge, self, ok);
