@@ -5,10 +5,20 @@ import json
 import os
 import pathlib
 import platform
+import re
 import statistics
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def worst_of_each(reasons):
+    """Reasons that differ in their numbers only are one, with the highest."""
+    kinds = {}
+    for text in reasons:
+        numbers = [float(n) for n in re.findall(r'\d+(?:\.\d+)?', text.split(':')[-1])]
+        kinds.setdefault(re.sub(r'\d+(\.\d+)?', '#', text), []).append((numbers, text))
+    return sorted(max(found)[1] for found in kinds.values())
 
 
 class Row:
@@ -20,7 +30,7 @@ class Row:
 
     def __init__(self, what, unit, values, floor=None, target='', limit=None, at_least=False, ratio=True, void=(), note=''):
         self.what, self.unit, self.values, self.floor, self.target = what, unit, list(values), list(floor or []), target
-        self.limit, self.at_least, self.ratio, self.void, self.note = limit, at_least, ratio, sorted(set(void)), note
+        self.limit, self.at_least, self.ratio, self.void, self.note = limit, at_least, ratio, worst_of_each(void), note
 
     @property
     def value(self):
