@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/options.h"
 #include "net/tls_impl.h"
 
 enum {
@@ -200,18 +201,11 @@ static bool copy(const char **string)
 	return !*string || (*string = imgo__strdup(*string)) != NULL;
 }
 
-static bool take_options(struct imgo_tls *tls, const struct imgo_tls_options *options)
+/* Copies what the options name; on failure what could not be copied is NULL. */
+static bool keep_strings(struct imgo_tls_options *o)
 {
-	const struct imgo_tls_options defaults = IMGO_TLS_OPTIONS_INIT;
-	struct imgo_tls_options *o = &tls->opt;
-	bool ok;
+	bool ok = copy(&o->cert);
 
-	*o = defaults;
-	memcpy(o, options, options->size < sizeof *o ? options->size : sizeof *o);
-	o->size = sizeof *o;
-	if (o->budget_us == 0)
-		o->budget_us = defaults.budget_us;
-	ok = copy(&o->cert);
 	ok = copy(&o->key) && ok;
 	ok = copy(&o->ca) && ok;
 	ok = copy(&o->name) && ok;
@@ -221,20 +215,28 @@ static bool take_options(struct imgo_tls *tls, const struct imgo_tls_options *op
 int imgo_tls_new(
 	struct imgo_tls **out, struct imgo_loop *loop, const struct imgo_tls_options *options, struct imgo_error *error)
 {
+	const struct imgo_tls_options defaults = IMGO_TLS_OPTIONS_INIT;
+	struct imgo_tls_options taken = IMGO_TLS_OPTIONS_INIT;
+
 	*out = NULL;
 	if (!loop || !options)
 		return imgo__fail(error, IMGO_EINVAL, "tls: a loop and options are needed");
+	int err = imgo__options_take(&taken, options, "tls", error);
+	if (err)
+		return err;
+	IMGO__OPTION_DEFAULT(taken, defaults, budget_us);
 	struct imgo_tls *tls = imgo__zalloc(sizeof *tls);
 	if (!tls)
 		return imgo__fail(error, IMGO_ENOMEM, "tls: out of memory");
 	tls->loop = loop;
+	tls->opt = taken;
 	imgo__list_init(&tls->queue);
 	imgo__task_init(&tls->task, imgo__tls_step);
 	imgo__timer_init(&tls->timer, imgo__tls_step_timer);
 	enter_stats(tls);
 	tls->bio = imgo__tls_bio_method();
-	int err = take_options(tls, options) && tls->bio ? load(tls, false, error)
-							 : imgo__fail(error, IMGO_ENOMEM, "tls: out of memory");
+	err = keep_strings(&tls->opt) && tls->bio ? load(tls, false, error)
+						  : imgo__fail(error, IMGO_ENOMEM, "tls: out of memory");
 	if (err) {
 		imgo_tls_free(tls);
 		return err;
