@@ -14,7 +14,7 @@
 
 enum { DEPTH_MAX = 8 };
 
-enum member { TOKEN, DEVICE, ROOMS, RESUME, MID, KEY, ROOM_ID, ACCEPTS, MEMBERS };
+enum member { TOKEN, DEVICE, ROOMS, RESUME, MID, KEY, ROOM_ID, ACCEPTS, MEMBERS }; /* from MID on: goim's */
 
 static const char *const names[MEMBERS] = {"token", "device", "rooms", "resume", "mid", "key", "room_id", "accepts"};
 
@@ -272,7 +272,8 @@ static bool survey(struct imgo_str body, unsigned seen[MEMBERS + 1])
 	return true;
 }
 
-static int take_object(struct imgo__login *login, struct imgo_str body, size_t rooms_max)
+/* The first `known` members count, others are ignored. */
+static int take_object(struct imgo__login *login, struct imgo_str body, unsigned known, size_t rooms_max)
 {
 	struct imgo_str key, value;
 	int r = 0;
@@ -282,7 +283,7 @@ static int take_object(struct imgo__login *login, struct imgo_str body, size_t r
 	next_char(&body, '{');
 	while (r == 0 && next_member(&body, &key, &value)) {
 		enum member member = which(key);
-		if (member != MEMBERS)
+		if (member < known)
 			r = take_member(login, member, value, rooms_max);
 	}
 	login->rooms = login->room_list;
@@ -300,14 +301,14 @@ int imgo__login_read(struct imgo__login *out, struct imgo_str body, uint16_t ver
 	if (token.len >= 2 && *token.p == '"' && token.p[token.len - 1] == '"')
 		token = imgo_strn(token.p + 1, token.len - 2);
 	if (survey(body, seen)) {
-		bool ours = ver == 2 && seen[TOKEN];
 		out->is_goim = goim || seen[MID] || seen[ACCEPTS];
-		for (int i = 0; i < MEMBERS && (ours || out->is_goim); i++) {
+		unsigned known = out->is_goim ? MEMBERS : ver == 2 && seen[TOKEN] ? MID : 0;
+		for (unsigned i = 0; i < known; i++) {
 			if (seen[i] > 1)
 				return IMGO_EPROTO; /* which one would it be? */
 		}
-		if (ours || out->is_goim)
-			r = take_object(out, body, rooms_max);
+		if (known)
+			r = take_object(out, body, known, rooms_max);
 	}
 	if (!out->has_token && !(out->is_goim && token.len > IMGO_TOKEN_MAX))
 		out->token = imgo_strn(token.len ? token.p : "", token.len);

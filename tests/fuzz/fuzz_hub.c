@@ -23,6 +23,9 @@ static struct imgo_hub *hub;
 static bool later;
 static struct imgo_conn waiting;
 static int sessions;
+static int32_t accepts[IMGO_ACCEPTS_MAX]; /* of the last login */
+static size_t naccepts;
+static bool has_accepts;
 
 static const char opening[] = "GET /sub HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 			      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -35,13 +38,19 @@ static void grant(struct imgo_conn conn)
 	struct imgo_hub_grant grant = IMGO_HUB_GRANT_INIT;
 
 	grant.user = imgo_str("u");
+	grant.accepts = has_accepts ? accepts : NULL;
+	grant.naccepts = naccepts;
 	(void)imgo_hub_auth_finish(hub, conn, &grant);
 }
 
 static void on_auth(struct imgo_hub *h, struct imgo_conn conn, const struct imgo_hub_auth *auth, void *user)
 {
-	(void)h, (void)auth, (void)user;
+	(void)h, (void)user;
 	sessions++;
+	has_accepts = auth->accepts != NULL;
+	naccepts = auth->naccepts;
+	if (naccepts)
+		memcpy(accepts, auth->accepts, naccepts * sizeof accepts[0]);
 	if (later)
 		waiting = conn;
 	else

@@ -114,6 +114,11 @@ static void version_2_object(void **state)
 	assert_str(login.token, "t\"k");
 	assert_false(login.is_goim);
 	assert_true(login.has_resume);
+	/* goim's members mean nothing here. */
+	assert_int_equal(read_login("{\"token\":\"t\",\"key\":[],\"key\":1,\"room_id\":{}}", 2, false), 0);
+	assert_int_equal(login.key.len + login.nrooms, 0);
+	assert_int_equal(
+		read_login("{\"token\":\"t\",\"resume\":{\"epoch\":7,\"id\":\"18446744073709551615\"}}", 2, false), 0);
 	assert_int_equal(login.resume.epoch, 7);
 	assert_true(login.resume.id == UINT64_MAX);
 }
