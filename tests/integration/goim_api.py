@@ -7,6 +7,7 @@
 import argparse
 import os
 import random
+import threading
 import time
 
 import harness  # and with it the path of the clients
@@ -117,21 +118,24 @@ def mids_by_the_thousand(system):
     mids = [base + n for n in range(10000)]
     clients = [connect(system, n, mid=mids[n * 1000]) for n in range(10)]
     with connect(system, 0, mid=system.uid()) as other:
-        begin = time.monotonic()
-        api(system).push_mids(1000, mids, text('many'))
-        took = time.monotonic() - begin
-        worst = 0.0
-        for _ in range(20):
-            begin = time.monotonic()
+        pushing = threading.Thread(target=lambda: api(system).push_mids(1000, mids, text('many')))
+        begin, worst, beats = time.monotonic(), 0.0, 0
+        pushing.start()
+        while pushing.is_alive() or beats < 20:
+            sent = time.monotonic()
             other.heartbeat()
-            worst = max(worst, time.monotonic() - begin)
+            worst, beats = max(worst, time.monotonic() - sent), beats + 1
+            time.sleep(0.002)
+        took = time.monotonic() - begin
+    check(worst < 1, True, f'a heartbeat meanwhile took {worst:.2f} s')
     for client in clients:
         expect(client, 1000, text('many'), 'one of 10,000')
         client.close()
     with connect(system, 1, mid=mids[-1]) as client:
         expect(client, 1000, text('many'), 'the last of 10,000, later')
     refused('10,001', 413, api(system).push_mids, 1000, [*mids, 1], text())
-    print(f'     10,000 mids in {took * 1000:.0f} ms, heartbeat within {worst * 1000:.0f} ms', flush=True)
+    print(f'     10,000 mids in {took * 1000:.0f} ms, meanwhile {beats} heartbeats, each within {worst * 1000:.0f} ms',
+          flush=True)
 
 
 @case
