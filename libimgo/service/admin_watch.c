@@ -14,8 +14,9 @@
 #include "service/edge_impl.h"
 
 enum {
-	USERS = 64, /* of a look-up: together they meet every router */
-	ROUND_PARTITIONS = 64,
+	USERS = 64,            /* of a look-up: together they meet every router */
+	ROUND_PARTITIONS = 64, /* looked at in a second while something is amiss, ... */
+	CALM_PARTITIONS = 8,   /* ... and while all is well: a wake-up each 62 ms, not each 8 */
 };
 
 struct imgo__admin_probe {
@@ -25,8 +26,9 @@ struct imgo__admin_probe {
 	struct imgo_bus *bus;
 	struct imgo__timer again;
 	bool busy, freed, answered;
-	int err;        /* of the last call that failed, 0 since one that did not */
-	uint64_t at_ms; /* when the call under way began */
+	bool round_done; /* store: all partitions were looked at once */
+	int err;         /* of the last call that failed, 0 since one that did not */
+	uint64_t at_ms;  /* when the call under way began */
 	/* registry */
 	char names[USERS][24];
 	struct imgo_registry_get gets[USERS];
@@ -78,9 +80,17 @@ static int ask_store(struct imgo__admin_probe *probe)
 	if (probe->partition >= partitions) {
 		probe->rebuilds = probe->building;
 		probe->partition = probe->building = 0;
+		probe->round_done = true;
 	}
 	probe->marker = (struct imgo_store_marker){.epoch = imgo_bus_epoch(probe->bus), .partition = probe->partition};
 	return imgo_store_marker(probe->store, &probe->marker, on_marker, probe);
+}
+
+static uint32_t partitions_a_second(const struct imgo__admin_probe *probe)
+{
+	bool calm = probe->round_done && !probe->err && !probe->building && !probe->rebuilds;
+
+	return calm ? CALM_PARTITIONS : ROUND_PARTITIONS;
 }
 
 static void on_marker(int err, void *user)
@@ -92,7 +102,7 @@ static void on_marker(int err, void *user)
 	probe->building += probe->marker.state != IMGO_MARKER_COMPLETE;
 	probe->partition++;
 	if (probe->left && --probe->left)
-		imgo__timer_start(probe->loop, &probe->again, IMGO__ADMIN_LOOK_MS / 2 / ROUND_PARTITIONS);
+		imgo__timer_start(probe->loop, &probe->again, IMGO__ADMIN_LOOK_MS / 2 / partitions_a_second(probe));
 }
 
 /* ---- probes ---- */
@@ -123,7 +133,8 @@ void imgo__admin_probe_step(struct imgo__admin_probe *probe)
 
 	if (probe->store) {
 		partitions = imgo_bus_partitions(probe->bus, IMGO_TOPIC_USERS);
-		probe->left = partitions < ROUND_PARTITIONS ? partitions : ROUND_PARTITIONS;
+		probe->left = partitions_a_second(probe);
+		probe->left = partitions < probe->left ? partitions : probe->left;
 	}
 	if (!probe->busy && !imgo__timer_active(&probe->again))
 		ask(probe);
