@@ -14,6 +14,9 @@
 # and start), kafka.pid, kafka.port, kafka.controller-port, kafka.log, server.properties. To begin anew, delete DIR.
 # Topics are not made by themselves: create them (libimgo does), with their own message.timestamp.type.
 #
+# IMGO_KAFKA_LISTENERS="NAME:PORT:ADVERTISED …" gives it further listeners, each with the port that its clients are told to
+# connect to: that of a proxy, for tests.
+#
 # start while it runs is fine and does nothing. The jars are kept in ${IMGO_CACHE:-$HOME/.cache/imgo}/kafka-VERSION,
 # outside the build folder; start fetches them when they are missing.
 #
@@ -91,14 +94,19 @@ choose_ports() {
 }
 
 configure() {
-    local dir=$1 port controller
+    local dir=$1 port controller one name listen advertised listeners= told= map=
     port=$(cat "$dir/kafka.port")
     controller=$(cat "$dir/kafka.controller-port")
+    for one in ${IMGO_KAFKA_LISTENERS:-}; do
+        IFS=: read -r name listen advertised <<<"$one"
+        listeners+=",$name://127.0.0.1:$listen" told+=",$name://127.0.0.1:$advertised" map+=",$name:PLAINTEXT"
+    done
     {
         cat "$here/kafka/server.properties"
         echo "log.dirs=$dir/data"
-        echo "listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller"
-        echo "advertised.listeners=PLAINTEXT://127.0.0.1:$port"
+        echo "listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller$listeners"
+        echo "advertised.listeners=PLAINTEXT://127.0.0.1:$port$told"
+        echo "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT$map"
         echo "controller.quorum.voters=1@127.0.0.1:$controller"
     } >"$dir/server.properties"
 }

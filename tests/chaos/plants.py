@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""Is all this able to find anything? Builds a copy of the tree with a fault of tests/sim/plants.py in it, strikes it with the
+rows at which that fault shows, and says after how many seconds the checker had it."""
+import importlib.util
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import system
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+NO_COMPARISON = {'comet.compare': '0'}    # it would repair what the fault breaks
+
+# What tests/sim/plants.py has, and where it shows: kind, rows, options. The faults in store/memory.c have no cluster.
+WHERE = {
+    'no-comparison': ('cluster', ['reset comet', 'kill job', 'cut comet'], {}),
+    'rebuild-not-to-the-end': ('cluster', ['kill memcached'], NO_COMPARISON),
+    'commit-before-append': ('cluster', ['kill both jobs', 'kill job'], NO_COMPARISON),
+    'prev-ignored': ('cluster', ['reset comet', 'cut comet', 'kill both jobs'], NO_COMPARISON),
+    'rebuild-without-cas': ('cluster', ['kill memcached', 'stop job', 'mix'], NO_COMPARISON),
+    'tags-ignored': ('cluster', ['kill logic', 'reset logic', 'kill all'], {}),
+    'again-cleared-late': ('cluster', ['reset clients', 'kill comet', 'slow comet'], NO_COMPARISON),
+    'written-is-acknowledged': ('standalone', ['reset clients', 'kill imgo'], {}),
+    'fin-is-ack': ('standalone', ['reset clients', 'stop imgo'], {}),
+    'fresh-msgid': ('cluster', ['kill logic', 'reset logic', 'kill all'], {}),
+    'random-incarnation-order': ('cluster', ['kill comet'], {}),
+}
+
+
+def table():
+    path = ROOT / 'tests' / 'sim' / 'plants.py'
+    spec = importlib.util.spec_from_file_location('sim_plants', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def command(*argv):
+    done = subprocess.run([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True)
+    if done.returncode:
+        sys.exit(f'{" ".join(map(str, argv))}:\n{done.stdout[-3000:]}')
+
+
+def run(args, one):
+    """Exit code 1 when one was not found within args.minutes."""
+    sim = table()
+    names = list(WHERE) if args.plant == ['all'] else args.plant
+    for name in names:
+        if name not in WHERE:
+            sys.exit(f'no such plant here: {name}; there are: {", ".join(WHERE)}')
+    tree = pathlib.Path(tempfile.mkdtemp(prefix='imgo-planted-'))
+    said = []
+    only = args.only
+    try:
+        sim.copy_tree(tree)
+        command('meson', 'setup', tree / 'build', tree, '--buildtype=debugoptimized', '-Dtests=disabled')
+        for name in names:
+            kind, rows, options = WHERE[name]
+            _, file, old, new = sim.PLANTS[name]
+            path, text = tree / file, (ROOT / file).read_text()
+            if text.count(old) != 1:
+                sys.exit(f'{name}: {file} has its place {text.count(old)} times, not once')
+            path.write_text(text.replace(old, new))
+            command('ninja', '-C', tree / 'build', *(f'daemons/{program}' for program in system.KINDS[kind].programs))
+            args.only = only or rows
+            result = one(args, kind, args.seed, tree / 'build', dict(options))
+            path.write_text(text)
+            found = result.caught is not None
+            said.append((found, f'{"found " if found else "MISSED"}  {name}: ' +
+                         (f'after {result.caught:.0f} s: {result.problems[0]:.160}' if found else f'in {args.minutes:g} min')))
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)
+    print('\n'.join(line for _, line in said), flush=True)
+    return 0 if all(found for found, _ in said) else 1
+
