@@ -97,7 +97,7 @@ class Nothing:
 NOTHING = Nothing()
 
 
-@row(own={'api.body-max-bytes': '64k', 'push.body-max-bytes': '32k'})
+@row(own={'api.body-max-bytes': '64k', 'push.body-max-bytes': '32k', 'api.target-max-bytes': '4k'})
 def test_A2_sizes(system):
     """Refused before the body is read."""
     port = system.api_port

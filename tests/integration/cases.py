@@ -863,7 +863,7 @@ def run_own(kind, build, function, own, more):
 
 def run_shared(kind, build, chosen):
     failed = []
-    with harness.make(kind, build, options={'log.level': 'debug'}) as system:
+    with harness.make(kind, build, options={'log.level': 'debug'}, durable=True) as system:
         for function in chosen:
             if not run_one(function.__name__, lambda: function(system)):
                 failed.append(function.__name__)

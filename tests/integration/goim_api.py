@@ -7,6 +7,7 @@
 import argparse
 import os
 import random
+import select
 import threading
 import time
 
@@ -230,8 +231,10 @@ def all_at_once_and_slowly(system):
     api(system).push_all(1000, text('at once'))
     for client in clients:
         expect(client, 1000, text('at once'), 'broadcast')
+    sockets = [client.sock for client in clients]
     begin = time.monotonic()
     api(system).push_all(1000, text('slowly'), speed=10)
+    poll(lambda: select.select(sockets, [], [], 0)[0], 'it has begun')
     with connect(system, 1, mid=system.uid()) as late:
         api(system).push_all(1001, text('between'))
         expect(late, 1001, text('between'), 'another broadcast does not wait')

@@ -484,7 +484,7 @@ def run():
     shared = [function for function, _, alone in chosen if not alone]
     good = True
     if shared:
-        with harness.make(arguments.kind, arguments.build) as system:
+        with harness.make(arguments.kind, arguments.build, durable=True) as system:
             for name in system.admins:
                 goes(system, name, 200, seconds=30)
             for function in shared:
