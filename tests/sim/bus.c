@@ -57,7 +57,7 @@ struct consumer {
 	void *user;
 	bool mine[PARTITIONS_MAX], revoking[PARTITIONS_MAX]; /* as the process knows it */
 	struct fetch fetches[PARTITIONS_MAX];
-	uint64_t heard_us;
+	uint64_t heard_us, told_us; /* words of the group arrive in order */
 };
 
 struct sim_bus_options sim_bus = {0, 0, 6 * SIM_SECOND};
@@ -187,6 +187,7 @@ static void on_word(struct sim_call *call)
 static void tell(struct consumer *consumer, uint32_t partition, int what, uint64_t next)
 {
 	struct word *word;
+	uint64_t at_us;
 
 	if (!consumer->door)
 		return;
@@ -196,7 +197,9 @@ static void tell(struct consumer *consumer, uint32_t partition, int what, uint64
 	word->partition = partition;
 	word->what = what;
 	word->next = next;
-	sim_call_in(&word->call, consumer->door->process, sim_between(100, 3000));
+	at_us = sim_now_us + sim_between(100, 3000);
+	consumer->told_us = at_us > consumer->told_us ? at_us : consumer->told_us + 1;
+	sim_call_in(&word->call, consumer->door->process, consumer->told_us - sim_now_us);
 }
 
 static void give(struct group *group, uint32_t partition, struct consumer *to)
@@ -212,7 +215,7 @@ static void balance(struct group *group)
 	for (uint32_t p = 0; p < partitions_of(group->topic); p++) {
 		struct consumer *want = group->nmembers ? group->members[p % group->nmembers] : NULL;
 		struct consumer *owner = group->owner[p];
-		if (owner == want)
+		if (owner == want && !group->revoke_until[p])
 			continue;
 		if (!owner) {
 			give(group, p, want);
@@ -305,8 +308,11 @@ static void on_commit(void *arg)
 {
 	struct commit *commit = arg;
 
-	/* A process that died before has not sent it. */
-	if (commit->consumer->door && !down())
+	if (commit->consumer->door && down()) { /* librdkafka tries again */
+		sim_at(200 * SIM_MS, on_commit, commit);
+		return;
+	}
+	if (commit->consumer->door) /* a process that died before has not sent it */
 		commit_now(commit->group, commit->consumer, commit->partition, commit->next);
 	free(commit);
 }

@@ -49,7 +49,7 @@ static struct sim_process people;
 static struct client clients[CLIENTS];
 static struct caller callers[CALLERS];
 static uint64_t sessions;
-static bool settled;
+static bool settled, quiet;
 
 static void timer_in(struct imgo__timer *timer, uint64_t delay_ms)
 {
@@ -293,8 +293,8 @@ struct push {
 static void call_next(struct caller *caller)
 {
 	caller->busy = false;
-	if (!settled)
-		timer_in(&caller->timer, sim_between(5, 400));
+	if (!quiet)
+		timer_in(&caller->timer, sim_between(1, sim_people.pause_max_ms));
 }
 
 static void on_answered(struct sim_call *call)
@@ -378,7 +378,7 @@ static void on_call_timer(struct imgo_loop *loop, struct imgo__timer *timer)
 
 	(void)loop;
 	if (!caller->busy) {
-		if (settled)
+		if (quiet)
 			return;
 		caller->busy = true;
 		caller->n++;
@@ -429,7 +429,7 @@ static void end(struct sim_process *process)
 
 void sim_people_init(void)
 {
-	settled = false;
+	settled = quiet = false;
 	sessions = 0;
 	sim_process_init(&people, "people", 14, start, end);
 	sim_process_start(&people);
@@ -440,9 +440,15 @@ void sim_people_fini(void)
 	sim_process_kill(&people);
 }
 
+void sim_people_quiet(void)
+{
+	sim_note("no push is begun any more");
+	quiet = true;
+}
+
 void sim_people_settle(void)
 {
-	settled = true;
+	settled = quiet = true;
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		struct client *client = &clients[i];
 		if (client->state == HERE && !wanted(client))

@@ -184,7 +184,7 @@ static void draw(void)
 	sim_net.slice_permille = sim_chance(300) ? 300 : 10;
 	sim_bus = (struct sim_bus_options){sim_chance(300) ? 50 : 0, sim_chance(300) ? 100 : 0, 6 * SIM_SECOND};
 	sim_store = (struct sim_store_options){sim_chance(300) ? 30 : 0, sim_chance(300) ? 30 : 0};
-	sim_people = (struct sim_people_options){sim_chance(300), sim_chance(800)};
+	sim_people = (struct sim_people_options){sim_chance(300), sim_chance(700), sim_chance(300) ? 30 : 400};
 	sim_v1_ack = IMGO_V1_ACK_TCP;
 	sim_compare_ms = 10000;
 }
@@ -244,6 +244,10 @@ static void run(void)
 	set_up();
 	sim_at(sim_between(1 * SIM_SECOND, 2 * SIM_SECOND), on_accident, NULL);
 	sim_run_until(sim_now_us + ACCIDENTS_US);
+	if (sim_chance(500)) { /* what goes wrong with the last messages, no later one brings to light */
+		sim_people_quiet();
+		sim_run_until(sim_now_us + 2 * SIM_SECOND);
+	}
 	heal();
 	sim_run_until(sim_now_us + 15 * SIM_SECOND);
 	sim_people_settle();

@@ -173,12 +173,14 @@ void sim_comet_address(unsigned i, char out[32]);
 /* ---- people.c ---- */
 enum { SIM_USERS = 8 };
 struct sim_people_options {
-	bool two_sessions; /* some users have two at a time */
-	bool restless;     /* clients come and go */
+	bool two_sessions;     /* some users have two at a time */
+	bool restless;         /* clients come and go */
+	uint64_t pause_max_ms; /* between two pushes of a caller */
 };
 extern struct sim_people_options sim_people;
 void sim_people_init(void);
 void sim_people_fini(void);
+void sim_people_quiet(void);  /* no push is begun any more */
 void sim_people_settle(void); /* nobody leaves any more, and no push is begun */
 bool sim_people_pushes_done(void);
 void sim_people_look(void); /* tells check.c what lies in sockets that are not read */
