@@ -51,6 +51,12 @@ PLANTS = {
                                  '\t\treturn a.random < b.random ? -1 : 1;\n\tif (a.start_us != b.start_us)\n'),
 }
 
+# What the comparison would repair is looked for without it, and without the accidents that need it.
+FLAGS = {
+    'read-without-marker': ('--no-comparison', '--only', 'forget,store-slow'),
+    'again-cleared-late': ('--no-comparison', '--only', 'store-slow'),
+}
+
 
 def run(*argv, **how):
     return subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how)
@@ -73,10 +79,10 @@ def build(tree):
         sys.exit(f'the copy does not build:\n{done.stdout[-3000:]}')
 
 
-def find(tree, seeds):
+def find(tree, seeds, flags):
     """(seed, seconds, what was wrong) of the first that fails, or None."""
     began = time.monotonic()
-    done = run(tree / 'build/tests/sim/sim', '--seeds', seeds)
+    done = run(tree / 'build/tests/sim/sim', '--seeds', seeds, *flags)
     if done.returncode == 0:
         return None
     seed = re.search(r'--from (\d+)', done.stdout)
@@ -105,7 +111,7 @@ def main():
                 sys.exit(f'{name}: {file} has its place {text.count(old)} times, not once')
             path.write_text(text.replace(old, new))
             build(tree)
-            found = find(tree, args.seeds)
+            found = find(tree, args.seeds, FLAGS.get(name, ()))
             path.write_text(text)
             label = f'{name} (the model\'s {number})' if number else name
             if found:
