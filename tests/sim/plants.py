@@ -30,15 +30,16 @@ PLANTS = {
                              'imgo_bus_done(dispatch->users, part->partition, batch->next);\n'
                              '\tif (err)\n\t\tpart->next = batch->next;\n'
                              '\tif (err == 0 && imgo__failpoint("job.appended"))'),
-    'prev-ignored': (5, 'libimgo/service/edge_deliver.c', 'imgo_id_cmp(target->prev, session->delivered) > 0', 'false'),
+    'prev-ignored': (5, 'libimgo/service/edge_deliver.c', 'imgo_id_cmp(target->prev, imgo__edge_id(session->delivered)) > 0',
+                     'false'),
     'rebuild-without-cas': (6, 'libimgo/store/common.c', 'marker->state != IMGO_MARKER_MISSING && marker->token == call->token',
                             'true'),
     'tags-ignored': (9, 'libimgo/store/userlog.c', 'if (apart <= IMGO_STORE_TAGS_MS)', 'if (apart > IMGO_STORE_TAGS_MS)'),
     'again-cleared-late': (13, 'libimgo/service/edge_deliver.c', '\t\tsession->reading = false;\n',
                            '\t\tsession->reading = session->again = false;\n'),
-    'written-is-acknowledged': (14, 'libimgo/service/edge_ack.c', '\tif (none(session->mark))\n\t\tmark_set(edge, session);\n\telse if',
+    'written-is-acknowledged': (14, 'libimgo/service/edge_ack.c', '\tif (none(imgo__edge_id(session->mark)))\n\t\tmark_set(edge, session);\n\telse if',
                                 '\tsession->acked = session->delivered;\n\tack_queue(edge, session);\n'
-                                '\tif (none(session->mark))\n\t\tmark_set(edge, session);\n\telse if'),
+                                '\tif (none(imgo__edge_id(session->mark)))\n\t\tmark_set(edge, session);\n\telse if'),
     'fin-is-ack': (0, 'libimgo/service/edge_ack.c', 'if (counts && reached >= session->last_pos)', 'if (true)'),
     'ack-without-marker': (22, 'libimgo/store/memory.c',
                            'int err = imgo__marker_check(imgo__mem_marker(part, call->epoch), call->rebuild_token);\n'
