@@ -15,6 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TESTS = HERE.parent
 CASES = 'integration/cases.py: '
 WEBSOCKET = 'integration/websocket.py'
+TLS = 'integration/tls.py: '
 
 # row: (what, tests elsewhere, why there is none or what is still missing)
 ROWS = {
@@ -31,10 +32,11 @@ ROWS = {
     'H11': ('token injection into memcached', (), ''),
     'H12': ('acknowledgements of what was not sent', (), 'of version 2 clients: issue 5'),
     'H13': ('floods of packets after the login', (), ''),
-    'H14': ('TLS: slow, old, garbage, renegotiation, KeyUpdate', ('unit/test_tls_shake.c', 'unit/test_hub_tls.c',
-                                                                 'unit/test_codec_tlshello.c'), ''),
+    'H14': ('TLS: slow, old, garbage, renegotiation, KeyUpdate',
+            (TLS + 'old_versions', TLS + 'renegotiation', TLS + 'garbage', TLS + 'memory_hello', TLS + 'slow_handshakes_end',
+             'unit/test_tls_shake.c', 'unit/test_hub_tls.c', 'unit/test_codec_tlshello.c'), ''),
     'H15': ('ends that hang', (), ''),
-    'H16': ('hash flooding', ('unit/test_base_map.c',), ''),
+    'H16': ('hash flooding', ('unit/test_base_map.c: hashes_are_its_own',), ''),
     'H17': ("strangers at the daemons' own ports", ('fuzz/fuzz_rpc.c',), ''),
     'A1': ('request smuggling', ('unit/test_http_server.c: refuses_what_is_ambiguous',), ''),
     'A2': ('sizes', ('unit/test_http_server.c: refuses_what_is_too_large',), ''),
@@ -43,8 +45,8 @@ ROWS = {
     'A5': ('the API key', (CASES + 'api_key',), ''),
     'A6': ('JSON', ('fuzz/fuzz_json.c', 'unit/test_codec_json.c'), ''),
     'A7': ('a list of very many users', (), ''),
-    'A8': ('a push to many fails in part', (), ''),
-    'A9': ('overload', (), ''),
+    'A8': ('a push to many fails in part', ('unit/test_http_api.c: says_when_it_fails',), ''),
+    'A9': ('overload', ('unit/test_http_api.c: says_when_it_is_busy',), ''),
     'O1': ('no descriptors left', ('unit/test_hub_life.c: no_descriptors',), ''),
     'L1': ('10,000 connections, ended in every way', ('unit/test_hub_life.c: churn',), ''),
     'B1': ('ghost sessions of a comet that died', (), ''),
@@ -59,7 +61,8 @@ ROWS = {
     'B10': ('messages are deleted when read', (CASES + 'msg_get', CASES + 'push_offline'), ''),
     'B11': ('no cursor for each device', (), 'acknowledgements of version 2 clients: issue 5'),
     'B12': ('no order for a user', (CASES + 'push_order_pipelined', CASES + 'push_order', 'integration/race.py'), ''),
-    'B13': ('ok before Kafka has it', ('conformance/test_bus_hurt.c: hung', 'integration/failures.py'), ''),
+    'B13': ('ok before Kafka has it', ('unit/test_http_api.c: says_when_it_fails', 'conformance/test_bus_hurt.c: hung',
+                                        'integration/failures.py'), ''),
     'B14': ('job commits what it has not delivered', ('integration/failures.py',), ''),
     'B15': ('room pushes dropped unseen, `ensure` loses order', ('hostile/test_defects.py: test_B29_room_order',
                                                               'unit/test_hub_cast.c'), ''),

@@ -327,9 +327,9 @@ def test_A8_partial_failure(system):
 
 @row(own={'push.pushes-max': 64, 'api.connections-max': 256})
 def test_A9_overload(system):
-    """Beyond the bound: 503 with Retry-After, the accepted ones are as quick as ever, and all of those arrive."""
+    """Beyond the bound: 503 with Retry-After, counted; all that is accepted arrives, and nothing else."""
     uid, token = system.user()
-    text = SECRET + 'x' * 2000
+    text = SECRET + 'x' * 100
 
     def caller(n):
         accepted = refused = 0
@@ -353,13 +353,17 @@ def test_A9_overload(system):
     with system.tcp(token, rcvbuf=1 << 20) as c, concurrent.futures.ThreadPoolExecutor(16) as pool:
         alone = sorted(caller(0)[2])
         before = system.parts['imgo'].rss()
-        results = list(pool.map(caller, range(16)))
+        with Counted(system, 'imgo_push_refused_total{why="full"}'):
+            results = list(pool.map(caller, range(16)))
         grown = system.parts['imgo'].rss() - before
         accepted, refused = sum(r[0] for r in results), sum(r[1] for r in results)
         times = sorted(t for r in results for t in r[2])
+        c.messages(len(alone) + accepted)
+        c.no_message(0.1)
     figure(f'one caller: {spread(alone)}; 16 callers, {accepted} accepted, {refused} refused: {spread(times)}; '
            f'{grown >> 10} kB more')
     check(accepted > 0 and grown < 64 << 20, f'{accepted} accepted, {grown} bytes more')
+    check(refused > 0, 'nothing is refused: this is no overload')
     # As many connections as are allowed: the next one waits, and does not harm those that are there.
     idle = [ic.Socket(port=system.api_port) for _ in range(256)]
     time.sleep(1.2)

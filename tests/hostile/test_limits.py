@@ -24,7 +24,9 @@ def test_H1_silent_sockets(system):
             found = swarm.end()
         figure(f'{what}: logins during {found["opened"]:.0f} silent connections ({found["closed"]:.0f} closed): {spread(during)}')
         check(found['opened'] >= SILENT * 0.9, f'{found["opened"]} connected')
-        check(during[len(during) // 2] < (0.5 if what == 'silent' else 5), 'a legitimate client waits too long')
+        # Silent ones give way after a second; without that a client waits for their deadline, nearly 5 s.
+        waited = during[-1] if what == 'silent' else during[len(during) // 2]
+        check(waited < 3, f'a legitimate client waits {waited:.1f} s')
         if what == 'silent':
             figure(f'{held} held, {grown / held:.0f} bytes resident for each')
             check(grown / held < 4096, 'memory before a login')

@@ -65,6 +65,22 @@ static void against_a_model(void **state)
 	imgo__map_fini(&map);
 }
 
+/* H16: nobody outside can know which keys share a bucket, for each map hashes in a way of its own. */
+static void hashes_are_its_own(void **state)
+{
+	struct imgo__map a, b;
+
+	(void)state;
+	imgo__map_init(&a, key_of);
+	imgo__map_init(&b, key_of);
+	assert_int_equal(imgo__map_put(&a, &items[0].node), 0);
+	memcpy(items[1].key, items[0].key, sizeof items[0].key);
+	assert_int_equal(imgo__map_put(&b, &items[1].node), 0);
+	assert_int_not_equal(items[0].node.hash, items[1].node.hash);
+	imgo__map_fini(&a);
+	imgo__map_fini(&b);
+}
+
 static void pops_and_goes_on(void **state)
 {
 	struct imgo__map map;
@@ -111,6 +127,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(against_a_model, fill),
+		cmocka_unit_test_setup(hashes_are_its_own, fill),
 		cmocka_unit_test_setup(pops_and_goes_on, fill),
 		cmocka_unit_test_setup(without_memory, fill),
 	};
