@@ -13,7 +13,6 @@ from nemesis import Field, rss, schedule
 from system import LEASE
 
 CALM = 2.0             # before a strike: what is normal is measured there
-SETTLED = 60.0         # within which everything accepted arrives, whatever was done
 COMPARE = 10.0         # comet.compare: what a lost tell costs, when nothing is pushed afterwards
 COLUMNS = ('in flight', 'accepted', 'delivered', 'duplicates', 'expired', 'lost', 'recovered')
 MEGABYTE = 1 << 20
@@ -104,7 +103,7 @@ class Campaign:
         problems = self.judge(row, strike, in_flight, recovered, hush)
         lost = len(self.history.missing(strike.healed))
         if lost:
-            problems.append(f'I1: {lost} messages are missing {SETTLED:g} s after {row.name}, '
+            problems.append(f'I1: {lost} messages are missing {self.args.settle:g} s after {row.name}, '
                             f'say {self.history.missing(strike.healed)[0][1].name}')
         checker = Checker(self.history)
         problems += checker.run(complete=False) + self.load.errors + self.field.problems + self.dead()
@@ -120,7 +119,7 @@ class Campaign:
 
     async def recover(self, strike, limit, hush):
         """Waits until all that was accepted by then has arrived, and the latency is normal; seconds since the healing."""
-        end = time.monotonic() + SETTLED
+        end = time.monotonic() + self.args.settle
         while time.monotonic() < end:
             await asyncio.sleep(0.25)
             now = time.monotonic()
@@ -143,7 +142,7 @@ class Campaign:
             problems.append(f'{row.name} is void: in flight were {in_flight[0]} pushes, {in_flight[1]} messages, '
                             f'{in_flight[2]} sessions')
         if recovered is None:
-            problems.append(f'I7: not normal {SETTLED:g} s after {row.name}')
+            problems.append(f'I7: not normal {self.args.settle:g} s after {row.name}')
         elif row.may is not None:
             may = row.may * self.args.recovery + (COMPARE if hush else 0)
             if recovered > may:
@@ -204,8 +203,8 @@ class Campaign:
 
     # the end
     async def end(self):
-        if not await self.load.settle(SETTLED):
-            self.wrong([f'I1: not everything has arrived {SETTLED:g} s after the last push'])
+        if not await self.load.settle(1.0 if self.stop_at_first and self.result.problems else self.args.settle):
+            self.wrong([f'I1: not everything has arrived {self.args.settle:g} s after the last push'])
         checker = Checker(self.history)
         self.wrong(checker.run() + self.load.errors + self.memory())
         self.reasons = checker.duplicates

@@ -18,7 +18,7 @@ import collections
 import json
 
 APART = 1.0    # an orderly close so long before a connect: no duplicates
-UNREAD = 0.9   # a client that was deaf for less loses nothing of what it had unread
+UNREAD = 0.9   # what lay unread for less when its client died is not lost
 
 
 def name_of(body):

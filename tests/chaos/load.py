@@ -18,12 +18,12 @@ import time
 import imgo_client as ic
 from clients import DIALECTS, Connection
 from harness import SECRET, Failure
-from history import Cast, Push, Session, name_of
+from history import UNREAD, Cast, Push, Session, name_of
 
-ENDS = ('left',) * 6 + ('reset',) * 3 + ('killed',) * 4 + ('deaf',) * 3 + ('stopped', 'hasty')
+ENDS = ('left',) * 6 + ('reset',) * 3 + ('killed',) * 4 + ('deaf',) * 3 + ('stopped', 'hasty', 'hasty')
 ROOMS = ('7001', '7002')
 ATTEMPT = 4.0          # a caller waits so long for an answer before it tries the other logic
-SMALL = 4096           # receive buffer of some clients, so that much is on its way when they are deaf
+SMALL = 2048           # receive buffer of clients that are to have much on its way to them when they end
 LOGIN = 10.0           # a client waits so long for the answer to its login
 
 
@@ -123,7 +123,7 @@ class Load:
             to = several or [rng.choice(users)]
             self.n += 1
             body = f'{SECRET}{caller}.{self.n}'
-            if rng.random() < 0.15:
+            if rng.random() < 0.25:
                 body = f'{body} {"*" * rng.randrange(1000, 6000)}'
             push = Push(body, self.n, frozenset(user.uid for user in to), time.monotonic())
             self.history.pushed(push)
@@ -184,13 +184,13 @@ class Load:
 
     async def visit(self, user, rng, stays):
         """One connection. Whether it was logged in."""
-        comet, dialect = rng.choice(self.system.comets), rng.choice(DIALECTS)
+        comet, dialect, how = rng.choice(self.system.comets), rng.choice(DIALECTS), 'left' if stays else rng.choice(ENDS)
         session = Session(user.uid, dialect, comet.id, time.monotonic())
         session.room = ROOMS[user.uid % len(ROOMS)]
         self.history.sessions.append(session)
         try:
             c = await Connection(dialect, lambda _, body: self.history.arrived(session, name_of(body), time.monotonic())).connect(
-                comet, user.token, session.room, None if stays or rng.random() < 0.5 else SMALL)
+                comet, user.token, session.room, SMALL if how == 'hasty' else None)
         except OSError:
             self.history.sessions.remove(session)
             return False
@@ -201,9 +201,8 @@ class Load:
         self.counts['logins'] += 1
         self.live.add(session)
         self.logins.append((comet.id, time.monotonic()))
-        await self.stay(c, 1e9 if stays else rng.expovariate(1 / 1.5))
-        how = 'left' if stays or not self.pushing else rng.choice(ENDS)
-        await self.end(c, session, how, rng)
+        await self.stay(c, 1e9 if stays else 0.0 if how == 'hasty' else rng.expovariate(1 / 1.5))
+        await self.end(c, session, how if self.pushing else 'left', rng)
         self.live.discard(session)
         if c.error:
             self.errors.append(f'user {user.uid}, {dialect}: {c.error}')
@@ -233,19 +232,23 @@ class Load:
 
     async def end_deaf(self, c, session, how, rng):
         c.deaf()
-        since = time.monotonic()
-        await asyncio.sleep(rng.uniform(1.5, 3.0) if how == 'stopped' else rng.uniform(0.0, 0.6))
+        since, unread = time.monotonic(), None
+        await asyncio.sleep(rng.uniform(0.0, 0.6))
         if how == 'deaf':
             c.hear()
             await asyncio.sleep(0.2)
             await self.end(c, session, 'left', rng)
             return
-        if how == 'hasty':  # what its TCP has counts as received (docs/contract.md), what is on its way to it does not
+        if how == 'stopped':  # what its TCP has now counts as received in a second, and no longer if it dies sooner
+            await asyncio.sleep(rng.uniform(0.5, 1.5))
+            unread = c.unread()
+            await asyncio.sleep(UNREAD)
+        elif how == 'hasty':  # what its TCP has when the FIN is seen counts as received; what is on its way to it does not
+            await asyncio.sleep(rng.uniform(0.0, 2.0))
             c.finish()
             await asyncio.sleep(rng.uniform(0.0, 0.3))
-        deaf = time.monotonic() - since
-        unread = names(c.die())
-        session.end(time.monotonic(), how if how == 'hasty' else 'killed', unread, deaf)
+        deaf, now = time.monotonic() - since, c.die()
+        session.end(time.monotonic(), how if how == 'hasty' else 'killed', names(now if unread is None else unread), deaf)
 
 
 def names(bodies):

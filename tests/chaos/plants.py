@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
+import harness
 import system
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -47,6 +49,18 @@ def command(*argv):
         sys.exit(f'{" ".join(map(str, argv))}:\n{done.stdout[-3000:]}')
 
 
+def find(args, one, kind, build, options, name):
+    """(whether it was found, a line that says so)."""
+    began = time.monotonic()
+    try:
+        result = one(args, kind, args.seed, build, options)
+    except harness.Failure as failure:   # when all was closed: a daemon that ended badly
+        return True, f'found   {name}: after {time.monotonic() - began:.0f} s: {failure!s:.160}'
+    if result.caught is None:
+        return False, f'MISSED  {name}: in {args.minutes:g} min'
+    return True, f'found   {name}: after {result.caught:.0f} s: {result.problems[0]:.160}'
+
+
 def run(args, one):
     """Exit code 1 when one was not found within args.minutes."""
     sim = table()
@@ -69,11 +83,8 @@ def run(args, one):
             path.write_text(text.replace(old, new))
             command('ninja', '-C', tree / 'build', *(f'daemons/{program}' for program in system.KINDS[kind].programs))
             args.only = only or rows
-            result = one(args, kind, args.seed, tree / 'build', dict(options))
+            said.append(find(args, one, kind, tree / 'build', dict(options), name))
             path.write_text(text)
-            found = result.caught is not None
-            said.append((found, f'{"found " if found else "MISSED"}  {name}: ' +
-                         (f'after {result.caught:.0f} s: {result.problems[0]:.160}' if found else f'in {args.minutes:g} min')))
     finally:
         shutil.rmtree(tree, ignore_errors=True)
     print('\n'.join(line for _, line in said), flush=True)
