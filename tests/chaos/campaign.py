@@ -95,7 +95,7 @@ class Campaign:
         await asyncio.sleep(CALM)
         normal = Latency(self.history, self.load.steady, begin, time.monotonic() - 0.3).p99() or 0.0
         if hush:
-            self.quiet = asyncio.get_running_loop().call_later(self.rng.uniform(0.0, 0.3), self.load.speak.clear)
+            asyncio.get_running_loop().call_later(self.rng.choice((0.0, self.rng.uniform(0.0, 0.3))), self.load.speak.clear)
         strike, in_flight = await row.strike(self.field)
         limit = max(0.5, 3 * min(normal, 5.0))
         recovered = await self.recover(strike, limit, hush)
