@@ -60,7 +60,7 @@ class Campaign:
         self.system, self.args, self.seed = system, args, seed
         self.result = Result(system.kind, seed)
         self.rng = random.Random(f'nemesis {seed}')
-        self.dropped, self.duplicates = {}, 0
+        self.dropped, self.duplicates, self.reasons, self.check_after = {}, 0, {}, 0.0
         self.rss_first, self.rss_most = {}, {}
         self.stop_at_first = bool(args.plant)
 
@@ -105,10 +105,9 @@ class Campaign:
         if lost:
             problems.append(f'I1: {lost} messages are missing {self.args.settle:g} s after {row.name}, '
                             f'say {self.history.missing(strike.healed)[0][1].name}')
-        checker = Checker(self.history)
-        problems += checker.run(complete=False) + self.load.errors + self.field.problems + self.dead()
+        problems += self.check() + self.load.errors + self.field.problems + self.dead()
         self.wrong(problems)
-        duplicates = sum(checker.duplicates.values())
+        duplicates = sum(self.reasons.values())
         accepted, delivered = self.window(begin, strike.healed)
         self.result.rows.append(Row(row.name + (', then silence' if hush else ''), (
             '/'.join(map(str, in_flight)), accepted, delivered, duplicates - self.duplicates, await self.expired(), lost,
@@ -116,6 +115,17 @@ class Campaign:
         self.duplicates = duplicates
         self.look_at_memory()
         self.load.speak.set()
+
+    def check(self):
+        """Everything so far, unless that takes too long: in a long run it is done more seldom."""
+        began = time.monotonic()
+        if began < self.check_after:
+            return []
+        checker = Checker(self.history)
+        problems = checker.run(complete=False)
+        self.reasons, took = checker.duplicates, time.monotonic() - began
+        self.check_after = time.monotonic() + (30 * took if took > 0.5 else 0)
+        return problems
 
     async def recover(self, strike, limit, hush):
         """Waits until all that was accepted by then has arrived, and the latency is normal; seconds since the healing."""

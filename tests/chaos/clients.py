@@ -181,11 +181,15 @@ class Connection(asyncio.Protocol):
 
     def finish(self):
         """The orderly end of what it sends; it goes on reading, or not."""
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        try:
             if self.dialect.endswith('ws'):
                 self.transport.write(ic.frame(ic.WsClient.CLOSE, struct.pack('>H', 1000)))
             else:
                 self.transport.write_eof()
+        except OSError:  # reset by the other side: who does not read does not see it
+            pass
 
     async def leave(self, seconds=20.0):
         """Whether the server ended it, too, in that time."""

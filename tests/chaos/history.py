@@ -47,6 +47,10 @@ class Session:
     def end(self, now, how, unread=(), deaf=0.0):
         self.ended, self.how, self.unread, self.deaf = now, how, list(unread), deaf
 
+    def excuses(self):
+        """What may be lost with it."""
+        return self.unread if self.how == 'hasty' or self.deaf >= UNREAD else ()
+
 
 class Strike:
     """forgets: the store's memory is gone with it."""
@@ -60,13 +64,18 @@ class History:
         self.pushes, self.cast, self.sessions, self.strikes = {}, {}, [], []
         self.twins = set()          # users with two sessions at a time
         self.received = {}          # (user, body): time of the first arrival
-        self.fresh = collections.defaultdict(set)   # user: bodies that were pushed and have not arrived
+        self.fresh = collections.defaultdict(set)   # user: bodies that were pushed and have not arrived, and should
+        self.running, self.forgiven = set(), set()  # sessions; (user, body) that may be lost
 
     # the load client's words
     def pushed(self, push):
         self.pushes[push.name] = push
         for user in push.users:
             self.fresh[user].add(push.name)
+
+    def opened(self, session):
+        self.sessions.append(session)
+        self.running.add(session)
 
     def arrived(self, session, body, now):
         session.got.append((now, body))
@@ -76,15 +85,22 @@ class History:
 
     def missing(self, before=float('inf')):
         """(user, push) of what was accepted before then and has neither arrived nor may be lost."""
-        excused = self.excused()
+        self.excused()
         return [(user, self.pushes[body]) for user, bodies in self.fresh.items() for body in bodies
-                if self.pushes[body].accepted is not None and self.pushes[body].accepted < before
-                and (user, body) not in excused]
+                if self.pushes[body].accepted is not None and self.pushes[body].accepted < before]
 
     def excused(self):
-        """What a client had unread when it died, deaf for long enough."""
-        return {(s.user, body) for s in self.sessions if s.unread and (s.how == 'hasty' or s.deaf >= UNREAD)
-                for body in s.unread}
+        """(user, body) of what a client had unread when it died, for long enough."""
+        for session in [one for one in self.running if one.ended is not None]:
+            self.running.remove(session)
+            for body in session.excuses():
+                self.forgiven.add((session.user, body))
+                self.fresh[session.user].discard(body)
+        return self.forgiven
+
+    def undelivered(self):
+        self.excused()
+        return sum(map(len, self.fresh.values()))
 
     def write(self, path):
         with open(path, 'w') as file:
@@ -233,8 +249,10 @@ class Latency:
 
     def __init__(self, history, users, begin, end):
         self.buckets = collections.defaultdict(list)
-        for push in history.pushes.values():
-            if push.accepted is None or not begin <= push.first < end:
+        for push in reversed(history.pushes.values()):
+            if push.first < begin:
+                break
+            if push.accepted is None or push.first >= end:
                 continue
             for user in push.users:
                 if user in users:

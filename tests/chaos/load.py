@@ -94,7 +94,7 @@ class Load:
 
     def in_flight(self):
         """(pushes unanswered, messages undelivered, sessions)."""
-        return self.unanswered, sum(map(len, self.history.fresh.values())), len(self.live)
+        return self.unanswered, self.history.undelivered(), len(self.live)
 
     # calls
     def api(self, n):
@@ -187,13 +187,12 @@ class Load:
         comet, dialect, how = rng.choice(self.system.comets), rng.choice(DIALECTS), 'left' if stays else rng.choice(ENDS)
         session = Session(user.uid, dialect, comet.id, time.monotonic())
         session.room = ROOMS[user.uid % len(ROOMS)]
-        self.history.sessions.append(session)
         try:
             c = await Connection(dialect, lambda _, body: self.history.arrived(session, name_of(body), time.monotonic())).connect(
                 comet, user.token, session.room, SMALL if how == 'hasty' else None)
         except OSError:
-            self.history.sessions.remove(session)
             return False
+        self.history.opened(session)
         if not await c.wait_login(LOGIN):
             self.counts['refused'] += 1
             session.end(time.monotonic(), 'killed', names(c.die()))

@@ -25,7 +25,7 @@ class Check(unittest.TestCase):
         """got: bodies, a tenth of a second apart; or (time, body)."""
         session = Session(user, 'tcp', 1, began)
         session.room = room
-        self.history.sessions.append(session)
+        self.history.opened(session)
         for n, one in enumerate(got):
             at, body = one if isinstance(one, tuple) else (began + n / 10, one)
             self.history.arrived(session, body, at)
