@@ -172,18 +172,20 @@ class Load:
         await asyncio.sleep(rng.uniform(0, 0.5))
         while self.running:
             stays = user.kind == 'steady' or (user.kind == 'twin' and rng.random() < 0.3)
-            if not await self.visit(user, rng, stays):
+            logged_in = await self.visit(user, rng, stays)
+            if logged_in:
+                user.refused = 0
+                await asyncio.sleep(rng.uniform(0.0, 0.2) if stays or not self.pushing else rng.uniform(0.0, 2.5))
+                continue
+            if logged_in is False:
                 user.refused += 1
                 if user.refused % 4 == 0:  # the store forgot, and tokens with it
                     user.tokens += 1
                     await self.make_token(user)
-                await asyncio.sleep(rng.uniform(0.1, 0.4))
-            else:
-                user.refused = 0
-                await asyncio.sleep(rng.uniform(0.0, 0.2) if stays or not self.pushing else rng.uniform(0.0, 2.5))
+            await asyncio.sleep(rng.uniform(0.1, 0.4))
 
     async def visit(self, user, rng, stays):
-        """One connection. Whether it was logged in."""
+        """One connection. Whether it was logged in; None: there was nobody to connect to."""
         comet, dialect, how = rng.choice(self.system.comets), rng.choice(DIALECTS), 'left' if stays else rng.choice(ENDS)
         session = Session(user.uid, dialect, comet.id, time.monotonic())
         session.room = ROOMS[user.uid % len(ROOMS)]
@@ -191,7 +193,7 @@ class Load:
             c = await Connection(dialect, lambda _, body: self.history.arrived(session, name_of(body), time.monotonic())).connect(
                 comet, user.token, session.room, SMALL if how == 'hasty' else None)
         except OSError:
-            return False
+            return None
         self.history.opened(session)
         if not await c.wait_login(LOGIN):
             self.counts['refused'] += 1
