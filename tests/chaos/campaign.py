@@ -84,7 +84,7 @@ class Campaign:
         return self.result
 
     def wrong(self, problems):
-        if problems and self.result.caught is None:
+        if self.result.caught is None and any(' is void: ' not in problem for problem in problems):
             self.result.caught = time.monotonic() - self.began
         self.result.problems += [problem for problem in problems if problem not in self.result.problems]
 
@@ -94,9 +94,8 @@ class Campaign:
         begin = time.monotonic()
         await asyncio.sleep(CALM)
         normal = Latency(self.history, self.load.steady, begin, time.monotonic() - 0.3).p99() or 0.0
-        if hush:
-            asyncio.get_running_loop().call_later(self.rng.choice((0.0, self.rng.uniform(0.0, 0.3))), self.load.speak.clear)
-        strike, in_flight = await row.strike(self.field)
+        silence = self.rng.choice((0.0, self.rng.uniform(0.0, 0.3)))
+        strike, in_flight = await row.strike(self.field, silence if hush else None)
         limit = max(0.5, 3 * min(normal, 5.0))
         recovered = await self.recover(strike, limit, hush)
         self.load.check_tasks()

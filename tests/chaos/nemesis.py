@@ -75,14 +75,16 @@ class Row:
     def __init__(self, name, act, may=10.0, forgets=False, comet=None):
         self.name, self.act, self.may, self.forgets, self.comet = name, act, may, forgets, comet
 
-    async def strike(self, field):
-        """A Strike and what was in flight when it struck."""
+    async def strike(self, field, silence=None):
+        """A Strike and what was in flight when it struck. silence: so long after it callers fall silent."""
         end = time.monotonic() + 5
         while not all(field.load.in_flight()) and time.monotonic() < end:
             await asyncio.sleep(0.005)
         strike = Strike(self.name, time.monotonic(), self.forgets)
         in_flight = field.load.in_flight()
         field.history.strikes.append(strike)
+        if silence is not None:
+            asyncio.get_running_loop().call_later(silence, field.load.speak.clear)
         await self.act(field)
         strike.healed = time.monotonic()
         return strike, in_flight
