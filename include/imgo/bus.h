@@ -23,10 +23,11 @@ struct imgo_bus_memory_options {
 	uint32_t casts_partitions; /* default 8 */
 	uint64_t bytes_max; /* of all records that wait for a consumer; beyond it produce says IMGO_ELIMIT; default 256 MiB */
 	uint64_t keep_ms; /* done records are kept this long (a rebuild may want them), bytes_max permitting; default 24 h */
+	uint32_t epoch; /* default 0: the second of the start. With a store that stays: above all before, imgo_lmdb_new_epoch */
 };
 #define IMGO_BUS_MEMORY_OPTIONS_INIT \
 	{ \
-		sizeof(struct imgo_bus_memory_options), 64, 8, 256ull << 20, 24ull * 3600 * 1000 \
+		sizeof(struct imgo_bus_memory_options), 64, 8, 256ull << 20, 24ull * 3600 * 1000, 0 \
 	}
 
 /* In the process's memory, epoch = its start time in seconds: what is accepted but not yet appended to a store is gone
@@ -54,7 +55,7 @@ struct imgo_bus_lmdb_options {
 
 /* On a disk: a record is accepted when the commit that has it is synced (fdatasync), and survives the death of the
  * process or the machine at any moment after that. Casts are in memory, as imgo_bus_new_memory's. The epoch is when the
- * bus was first made in this environment. Where groups are is on the disk as well, at most a second old; a group that
+ * bus was first made in this environment; it is a new one when imgo_lmdb_new_epoch gave out a higher one since. Where groups are is on the disk as well, at most a second old; a group that
  * subscribed once holds all that it has not done. After a restart each goes on from there; nothing is searched or read in
  * at the start. options may be NULL; keeps a reference to lmdb. A damaged record is skipped and counted
  * (imgo_bus_damaged_total). A thread of its own for reading. Full: IMGO_EFULL, see imgo/lmdb.h; failed: IMGO_EUNAVAILABLE.
@@ -97,6 +98,7 @@ IMGO_API void imgo_bus_free(struct imgo_bus *bus);
 IMGO_API uint32_t imgo_bus_epoch(struct imgo_bus *bus);
 IMGO_API uint32_t imgo_bus_partitions(struct imgo_bus *bus, enum imgo_topic topic);
 IMGO_API bool imgo_bus_ready(struct imgo_bus *bus);
+IMGO_API bool imgo_bus_full(struct imgo_bus *bus);
 IMGO_API int imgo_bus_produce_many(struct imgo_bus *bus, enum imgo_topic topic, struct imgo_bus_record *records,
 	size_t n, imgo_bus_produce_cb *cb, void *user);
 IMGO_API int imgo_bus_query(struct imgo_bus *bus, enum imgo_topic topic, uint32_t partition, uint64_t since_ms,

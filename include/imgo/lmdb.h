@@ -44,6 +44,11 @@ IMGO_API int imgo_lmdb_open(struct imgo_lmdb **out, struct imgo_loop *loop, cons
 IMGO_API void imgo_lmdb_ref(struct imgo_lmdb *lmdb);
 IMGO_API void imgo_lmdb_unref(struct imgo_lmdb *lmdb);
 
+/* The clock's second, and always above every epoch that was given out in this environment, to its bus or by this: for a
+ * bus elsewhere (imgo_bus_memory_options) whose messages go to the store in here, so that none of them is older than
+ * what is there. Waits for a commit; the loop's thread. Errors: IMGO_EFULL, IMGO_EIO. */
+IMGO_API int imgo_lmdb_new_epoch(struct imgo_lmdb *lmdb, uint32_t *epoch);
+
 #ifdef __cplusplus
 }
 #endif

@@ -67,6 +67,11 @@ bool imgo_bus_ready(struct imgo_bus *bus)
 	return bus->ops->ready(bus->impl);
 }
 
+bool imgo_bus_full(struct imgo_bus *bus)
+{
+	return bus->ops->full && bus->ops->full(bus->impl);
+}
+
 static int record_check(const struct imgo_bus_record *r, enum imgo_topic topic, uint32_t partitions)
 {
 	if (r->partition >= partitions || (r->key.len && !r->key.p) || (r->value.len && !r->value.p))

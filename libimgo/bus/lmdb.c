@@ -18,34 +18,56 @@ static const enum imgo_topic on_disk[] = {IMGO_TOPIC_USERS, IMGO_TOPIC_TOKENS, I
 struct meta {
 	struct imgo__lmdb_job job;
 	unsigned db;
+	uint32_t wanted; /* partitions */
 	uint32_t version, epoch, partitions;
 };
 
-/* Reads it; writes what is given when there is none. */
-static int run_meta(struct imgo__lmdb_job *job, struct imgo__lmdb_txn *txn)
+static int read_meta(struct meta *meta, struct imgo__lmdb_txn *txn)
 {
-	struct meta *meta = imgo__container_of(job, struct meta, job);
-	struct imgo_str key = imgo_str(META_KEY), value;
-	uint8_t b[META_LEN];
+	struct imgo_str value;
 	const uint8_t *p;
-	int err = imgo__lmdb_get(txn, meta->db, key, &value);
+	int err = imgo__lmdb_get(txn, meta->db, imgo_str(META_KEY), &value);
 
-	if (err == IMGO_ENOTFOUND) {
-		imgo__put32(b, meta->version);
-		imgo__put32(b + 4, meta->epoch);
-		imgo__put32(b + 8, meta->partitions);
-		imgo__put32(b + 12, imgo__crc32c(0, b, 12));
-		return imgo__lmdb_put(txn, meta->db, key, imgo_strn(b, sizeof b));
-	}
-	p = (const uint8_t *)value.p;
-	if (!err && (value.len != META_LEN || imgo__crc32c(0, p, 12) != imgo__get32(p + 12)))
-		err = IMGO_EIO;
 	if (err)
 		return err;
+	p = (const uint8_t *)value.p;
+	if (value.len != META_LEN || imgo__crc32c(0, p, 12) != imgo__get32(p + 12))
+		return IMGO_EIO;
 	meta->version = imgo__get32(p);
 	meta->epoch = imgo__get32(p + 4);
 	meta->partitions = imgo__get32(p + 8);
 	return 0;
+}
+
+static int write_meta(const struct meta *meta, struct imgo__lmdb_txn *txn)
+{
+	uint8_t b[META_LEN];
+
+	imgo__put32(b, meta->version);
+	imgo__put32(b + 4, meta->epoch);
+	imgo__put32(b + 8, meta->partitions);
+	imgo__put32(b + 12, imgo__crc32c(0, b, 12));
+	return imgo__lmdb_put(txn, meta->db, imgo_str(META_KEY), imgo_strn(b, sizeof b));
+}
+
+/* Reads it; writes it when there is none, or when the epoch is a new one because another bus was here in between. */
+static int run_meta(struct imgo__lmdb_job *job, struct imgo__lmdb_txn *txn)
+{
+	struct meta *meta = imgo__container_of(job, struct meta, job), found = {.db = meta->db};
+	int err = read_meta(&found, txn);
+
+	if (err == IMGO_ENOTFOUND) {
+		found.version = VERSION;
+		found.partitions = meta->wanted;
+		err = 0;
+	}
+	meta->version = found.version;
+	meta->partitions = found.partitions;
+	meta->epoch = found.epoch;
+	if (err || meta->version != VERSION || meta->partitions != meta->wanted)
+		return err;
+	err = imgo__lmdb_epoch(txn, &meta->epoch);
+	return err || meta->epoch == found.epoch ? err : write_meta(meta, txn);
 }
 
 static int open_meta(struct imgo__busdisk *disk, struct imgo_error *error)
@@ -53,11 +75,7 @@ static int open_meta(struct imgo__busdisk *disk, struct imgo_error *error)
 	struct imgo__membus *mem = disk->mem;
 	const char *path = imgo__lmdb_path(disk->lmdb);
 	uint32_t partitions = mem->partitions[IMGO_TOPIC_USERS];
-	struct meta meta = {.job = {.owner = disk, .run = run_meta},
-		.db = disk->log.meta,
-		.version = VERSION,
-		.epoch = (uint32_t)(imgo_loop_wall_ms(mem->loop) / 1000),
-		.partitions = partitions};
+	struct meta meta = {.job = {.owner = disk, .run = run_meta}, .db = disk->log.meta, .wanted = partitions};
 	int err = imgo__lmdb_run_now(disk->lmdb, &meta.job);
 
 	if (err)

@@ -460,6 +460,11 @@ static bool disk_ready(struct imgo__busdisk *disk)
 	return !imgo__lmdb_failed(disk->lmdb);
 }
 
+static bool disk_full(struct imgo__busdisk *disk)
+{
+	return imgo__lmdb_full(disk->lmdb);
+}
+
 static void *reader_init(void *user)
 {
 	return imgo__lmdb_reader_new(((struct imgo__busdisk *)user)->lmdb);
@@ -506,6 +511,7 @@ void imgo__busdisk_stop(struct imgo__busdisk *disk)
 const struct imgo__busdisk_ops imgo__busdisk_ops = {
 	.free = imgo__busdisk_free,
 	.ready = disk_ready,
+	.full = disk_full,
 	.begin = disk_begin,
 	.end = disk_end,
 	.has = disk_has,

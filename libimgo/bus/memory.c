@@ -224,6 +224,13 @@ static void sweep(struct imgo_loop *loop, struct imgo__timer *timer)
 		imgo__timer_start(loop, timer, every < 100 ? 100 : every > 10000 ? 10000 : every);
 }
 
+static bool mem_full(void *impl)
+{
+	struct imgo__membus *mem = impl;
+
+	return mem->disk && mem->disk_ops->full(mem->disk);
+}
+
 static uint32_t mem_epoch(void *impl)
 {
 	return ((struct imgo__membus *)impl)->epoch;
@@ -342,6 +349,7 @@ static const struct imgo_bus_ops ops = {
 	.done = imgo__memgroup_done,
 	.released = imgo__memgroup_released,
 	.query = mem_query,
+	.full = mem_full,
 };
 
 static void add_stats(struct imgo__membus *mem)
@@ -384,6 +392,7 @@ struct imgo__membus *imgo__membus_new(struct imgo_loop *loop, const struct imgo_
 	if (o.keep_ms == 0)
 		o.keep_ms = defaults.keep_ms;
 	mem->loop = loop;
+	mem->epoch = o.epoch;
 	for (int t = 0; t < IMGO_TOPICS; t++) {
 		mem->partitions[t] = t == IMGO_TOPIC_CASTS ? o.casts_partitions : o.partitions;
 		imgo__list_init(&mem->groups[t]);
@@ -416,7 +425,7 @@ int imgo_bus_new_memory(struct imgo_bus **out, struct imgo_loop *loop, const str
 	if (!mem)
 		return imgo__fail(error, IMGO_ENOMEM, "no memory for the bus");
 	wall = now_ms(mem);
-	mem->epoch = (uint32_t)(wall / 1000);
+	mem->epoch = mem->epoch ? mem->epoch : (uint32_t)(wall / 1000);
 	for (int t = 0; t < IMGO_TOPICS && !err; t++)
 		err = imgo__membus_logs(mem, (enum imgo_topic)t, (wall % 1000) << 32);
 	if (err) {

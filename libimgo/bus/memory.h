@@ -74,6 +74,7 @@ struct imgo__busdisk;
 struct imgo__busdisk_ops {
 	void (*free)(struct imgo__busdisk *disk); /* the consumers are gone, the groups are not; ends pending calls */
 	bool (*ready)(struct imgo__busdisk *disk);
+	bool (*full)(struct imgo__busdisk *disk);
 	uint64_t (*begin)(struct imgo__busdisk *disk, enum imgo_topic topic, uint32_t partition); /* for a new group */
 	uint64_t (*end)(struct imgo__busdisk *disk, enum imgo_topic topic, uint32_t partition);
 	/* There is a record that can be read without waiting for the disk. If not, the partition's groups are woken when

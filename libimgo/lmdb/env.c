@@ -148,9 +148,10 @@ bool imgo__lmdb_grow(struct imgo_lmdb *env)
 static void say_space(struct imgo_lmdb *env, size_t used)
 {
 	bool full = env->allowed < IMGO__LMDB_GROWS;
-	if (full == env->said_full)
+	imgo_stat_set(env->file_bytes, (int64_t)(used * env->page_bytes));
+	if (atomic_exchange(&env->full, full) == full)
 		return;
-	env->said_full = full;
+	imgo_stat_set(env->full_stat, full);
 	imgo_log_event(imgo_loop_log(env->loop), full ? IMGO_LOG_ERROR : IMGO_LOG_INFO, "lmdb",
 		full ? "full" : "has-space", "used_pages=%zu map_pages=%zu", used, env->map_pages);
 }
@@ -163,7 +164,8 @@ void imgo__lmdb_check_space(struct imgo_lmdb *env)
 	size_t used = info.me_last_pgno + 1;
 	if (env->map_pages < env->map_max_pages && env->map_pages - env->map_pages / 4 < used)
 		imgo__lmdb_grow(env);
-	size_t in_map = env->map_pages > used ? env->map_pages - used : 0;
+	size_t map = env->map_pages < env->map_max_pages ? env->map_pages : env->map_max_pages; /* it was more once */
+	size_t in_map = map > used ? map - used : 0;
 	size_t on_disk = spare_on_disk(env, used);
 	size_t spare = in_map < on_disk ? in_map : on_disk;
 	if (spare < 2 * reserve)
@@ -201,7 +203,7 @@ static int write_format(struct imgo_lmdb *env, MDB_txn *txn, MDB_dbi dbi)
 static int init_format(struct imgo_lmdb *env, struct imgo_error *error)
 {
 	MDB_txn *txn;
-	MDB_dbi dbi;
+	MDB_dbi dbi = 0;
 	MDB_val key = {sizeof META_KEY - 1, (void *)META_KEY}, value;
 	MDB_stat stat;
 	int rc = mdb_txn_begin(env->env, NULL, 0, &txn), err = 0;
@@ -223,6 +225,7 @@ static int init_format(struct imgo_lmdb *env, struct imgo_error *error)
 		mdb_txn_abort(txn);
 	else
 		rc = mdb_txn_commit(txn);
+	env->meta = dbi;
 	if (rc && !err)
 		err = imgo__fail(error, imgo__lmdb_err(rc), "%s: %s", env->path, mdb_strerror(rc));
 	return err;
@@ -267,9 +270,21 @@ static int open_mdb(struct imgo_lmdb *env, const struct imgo_lmdb_options *optio
 	return init_format(env, error);
 }
 
+static void add_stats(struct imgo_lmdb *env, uint64_t max_bytes)
+{
+	struct imgo_stats *stats = imgo_loop_stats(env->loop);
+	env->file_bytes = imgo_stats_gauge(
+		stats, "imgo_lmdb_file_bytes", "Bytes of store.path that are in use, or were once and are used again");
+	env->full_stat = imgo_stats_gauge(
+		stats, "imgo_lmdb_full", "1 while the map or the disk is full and pushes to users are refused");
+	imgo_stat_set(imgo_stats_gauge(stats, "imgo_lmdb_max_bytes", "The most that store.path may hold"),
+		(int64_t)max_bytes);
+}
+
 static void close_env(struct imgo_lmdb *env)
 {
 	imgo__lmdb_writer_stop(env);
+	imgo__timer_stop(env->loop, &env->look);
 	if (env->env)
 		mdb_env_close(env->env);
 	if (env->dir >= 0)
@@ -304,6 +319,8 @@ int imgo_lmdb_open(
 	pthread_cond_init(&env->idle, NULL);
 	pthread_rwlock_init(&env->map_lock, NULL);
 	imgo__lmdb_queue_init(&env->queue);
+	imgo__timer_init(&env->look, imgo__lmdb_look_again);
+	add_stats(env, options->map_max_bytes);
 	env->path = imgo__strdup(options->path);
 	int err = env->path ? open_mdb(env, options, error) : imgo__fail(error, IMGO_ENOMEM, "out of memory");
 	if (!err && (err = imgo__lmdb_writer_start(env)))
@@ -330,6 +347,11 @@ void imgo_lmdb_unref(struct imgo_lmdb *env)
 uint64_t imgo__lmdb_created_s(const struct imgo_lmdb *env)
 {
 	return env->created_s;
+}
+
+bool imgo__lmdb_full(const struct imgo_lmdb *env)
+{
+	return atomic_load(&env->full);
 }
 
 bool imgo__lmdb_failed(const struct imgo_lmdb *env)

@@ -27,6 +27,7 @@ struct imgo__lmdb_txn;
 
 uint64_t imgo__lmdb_created_s(const struct imgo_lmdb *env); /* when it was made, wall clock */
 bool imgo__lmdb_failed(const struct imgo_lmdb *env);        /* for good. Any thread */
+bool imgo__lmdb_full(const struct imgo_lmdb *env); /* what grows is refused; at most a second old. Any thread */
 const char *imgo__lmdb_path(const struct imgo_lmdb *env);
 
 /* Opens or makes a database; before anything else is under way, or on the loop's thread. */
@@ -69,6 +70,8 @@ void imgo__lmdb_read_end(struct imgo__lmdb_reader *reader);
 
 /* ---- in a transaction: 0 or IMGO_ENOTFOUND, IMGO_EFULL, IMGO_EIO, … ---- */
 
+/* *epoch: of one whose epoch lasts, and stays unless a higher one was given out since; 0: a new one. See epoch.c. */
+int imgo__lmdb_epoch(struct imgo__lmdb_txn *txn, uint32_t *epoch);
 /* *out points into the map: until the next write of this transaction, or its end. */
 int imgo__lmdb_get(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str key, struct imgo_str *out);
 int imgo__lmdb_put(struct imgo__lmdb_txn *txn, unsigned db, struct imgo_str key, struct imgo_str value);

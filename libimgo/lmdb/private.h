@@ -35,6 +35,7 @@ struct imgo_lmdb {
 	char *path;
 	int dir; /* open and locked: one process at a time */
 	uint64_t created_s;
+	unsigned meta; /* the database of the format record */
 	size_t page_bytes, map_max_pages, reserve_pages;
 	/* Growing the map unmaps it for a moment: readers hold this while their transaction is open. */
 	pthread_rwlock_t map_lock;
@@ -52,7 +53,12 @@ struct imgo_lmdb {
 	/* the writer's */
 	uint64_t allocated_bytes;      /* of the data file, on disk */
 	enum imgo__lmdb_grows allowed; /* the most that a job may do now */
-	bool said_full;
+	struct imgo_stat *file_bytes, *full_stat;
+
+	atomic_bool full;            /* nothing new is accepted: the writer's word */
+	struct imgo__timer look;     /* while it is: whether there is room again, also when nobody writes */
+	struct imgo__lmdb_job looks; /* ... which the writer sees when it begins */
+	bool looking;
 };
 
 int imgo__lmdb_err(int rc); /* an imgo_err */
@@ -62,6 +68,7 @@ void imgo__lmdb_enter(struct imgo_lmdb *env);
 void imgo__lmdb_leave(struct imgo_lmdb *env);
 int imgo__lmdb_writer_start(struct imgo_lmdb *env);
 void imgo__lmdb_writer_stop(struct imgo_lmdb *env);
+void imgo__lmdb_look_again(struct imgo_loop *loop, struct imgo__timer *timer); /* env->look */
 /* Looks whether the reserve is there. On the writer's thread. */
 void imgo__lmdb_check_space(struct imgo_lmdb *env);
 /* Doubles the map. On the writer's thread, no transaction open. False: it is at its maximum, or cannot be grown now. */

@@ -20,7 +20,7 @@
 #include "base/failpoint.h"
 #include "lmdb/private.h"
 
-enum { JOBS_MAX = 16384, BATCH_MAX = 4096 };
+enum { JOBS_MAX = 16384, BATCH_MAX = 4096, LOOK_MS = 1000 };
 
 void imgo__lmdb_queue_init(struct imgo__lmdb_queue *queue)
 {
@@ -177,9 +177,34 @@ static void submit_batch(struct imgo_lmdb *env)
 	}
 }
 
+/* A job that does nothing: before each transaction the writer looks at the space. */
+static int run_look(struct imgo__lmdb_job *job, struct imgo__lmdb_txn *txn)
+{
+	(void)job;
+	(void)txn;
+	return 0;
+}
+
+static void look_done(struct imgo__lmdb_job *job, int err)
+{
+	(void)err;
+	imgo__container_of(job, struct imgo_lmdb, looks)->looking = false;
+}
+
+void imgo__lmdb_look_again(struct imgo_loop *loop, struct imgo__timer *timer)
+{
+	struct imgo_lmdb *env = imgo__container_of(timer, struct imgo_lmdb, look);
+
+	if (env->looking || !imgo__lmdb_full(env))
+		return;
+	env->looks = (struct imgo__lmdb_job){.owner = env, .run = run_look, .done = look_done};
+	env->looking = imgo__lmdb_submit(env, &env->looks) == 0;
+	if (!env->looking)
+		imgo__timer_start(loop, timer, LOOK_MS);
+}
+
 static void batch_done(struct imgo_loop *loop, struct imgo__work *work)
 {
-	(void)loop;
 	struct imgo__lmdb_batch *batch = imgo__container_of(work, struct imgo__lmdb_batch, work);
 	struct imgo_lmdb *env = batch->env;
 	struct imgo__lmdb_job *job;
@@ -189,8 +214,12 @@ static void batch_done(struct imgo_loop *loop, struct imgo__work *work)
 	pthread_mutex_lock(&env->lock);
 	bool more = env->queue.first != NULL;
 	pthread_mutex_unlock(&env->lock);
-	if (more && !work->canceled)
+	if (work->canceled)
+		return;
+	if (more)
 		submit_batch(env);
+	if (imgo__lmdb_full(env) && !imgo__timer_active(&env->look))
+		imgo__timer_start(loop, &env->look, LOOK_MS);
 }
 
 int imgo__lmdb_submit(struct imgo_lmdb *env, struct imgo__lmdb_job *job)

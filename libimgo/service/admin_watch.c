@@ -211,10 +211,14 @@ int imgo_admin_watch_store(struct imgo_admin *admin, const char *name, struct im
 
 static enum imgo_health check_bus(char *detail, size_t size, void *user)
 {
-	if (imgo_bus_ready(user))
+	if (!imgo_bus_ready(user)) {
+		snprintf(detail, size, "it does not answer, or its topics are not there yet");
+		return IMGO_HEALTH_DOWN;
+	}
+	if (!imgo_bus_full(user))
 		return IMGO_HEALTH_UP;
-	snprintf(detail, size, "it does not answer, or its topics are not there yet");
-	return IMGO_HEALTH_DOWN;
+	snprintf(detail, size, "full: pushes to users are refused until there is room");
+	return IMGO_HEALTH_DEGRADED;
 }
 
 int imgo_admin_watch_bus(struct imgo_admin *admin, const char *name, struct imgo_bus *bus)

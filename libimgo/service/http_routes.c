@@ -131,15 +131,17 @@ static void server_del(struct imgo__http_call *call)
 
 static void healthz(struct imgo__http_call *call)
 {
-	bool bus = imgo_bus_ready(call->http->push->bus), stopping = imgo__httpd_stopping(call->http->httpd);
-	const char *missing = bus ? "[\"stopping\"]" : stopping ? "[\"bus\",\"stopping\"]" : "[\"bus\"]";
+	struct imgo_bus *bus = call->http->push->bus;
+	bool ready = imgo_bus_ready(bus), full = imgo_bus_full(bus), stopping = imgo__httpd_stopping(call->http->httpd);
+	const char *missing = !ready ? "bus" : full ? "space" : "stopping";
 	struct imgo__buf body = {0};
 
-	if (bus && !stopping) {
+	if (ready && !full && !stopping) {
 		imgo__http_json(call->request, imgo_str("{\"ready\":true}"));
 		return;
 	}
-	if (imgo__buf_printf(&body, "{\"ready\":false,\"missing\":%s}", missing))
+	if (imgo__buf_printf(&body, "{\"ready\":false,\"missing\":[\"%s\"%s]}", missing,
+		    stopping && (!ready || full) ? ",\"stopping\"" : ""))
 		imgo__http_done(call->request, IMGO_ENOMEM);
 	else
 		imgo__http_answer(call->request,

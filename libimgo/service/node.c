@@ -51,6 +51,18 @@ static int open_disk(struct imgo_node *node, struct imgo_loop *loop, const struc
 	return err;
 }
 
+/* A bus in memory beside a store that stays counts on from where the store is, also when the clock was set back. */
+static int open_memory_bus(struct imgo_node *node, struct imgo_loop *loop, const struct imgo_node_options *options,
+	struct imgo_error *error)
+{
+	struct imgo_bus_memory_options bus = IMGO_BUS_MEMORY_OPTIONS_INIT;
+	int err = imgo__options_take(&bus, options->bus, "node: bus", error);
+
+	if (err == 0 && node->lmdb && (err = imgo_lmdb_new_epoch(node->lmdb, &bus.epoch)) < 0)
+		imgo__fail(error, err, "%s: a new epoch: %s", options->store_path, imgo_strerror(err));
+	return err ? err : imgo_bus_new_memory(&node->bus, loop, &bus, error);
+}
+
 static int open_data(struct imgo_node *node, struct imgo_loop *loop, const struct imgo_node_options *options,
 	struct imgo_error *error)
 {
@@ -63,7 +75,7 @@ static int open_data(struct imgo_node *node, struct imgo_loop *loop, const struc
 	else
 		err = imgo_store_new_memory(&node->store, loop, options->store, error);
 	if (err == 0 && !node->bus)
-		err = imgo_bus_new_memory(&node->bus, loop, options->bus, error);
+		err = open_memory_bus(node, loop, options, error);
 	return err;
 }
 

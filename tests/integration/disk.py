@@ -8,14 +8,18 @@ order  under strace: between the arrival of a push and its answer of 1 lies an f
        write of LMDB's meta page after it (and with bus=memory none: the test can tell)
 full   a small tmpfs fills up: pushes get 503 with Retry-After, a user whose messages wait logs in and gets them, his
        acknowledgement makes room, and pushes are accepted again; whatever was accepted arrives
+buses  the same store.path with bus=lmdb, bus=memory and bus=lmdb again: what is accepted each time arrives, in order
 """
 import argparse
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import time
+import urllib.error
+import urllib.request
 
 import harness
 from harness import SECRET, Failure, Skip, poll
@@ -92,6 +96,24 @@ def fill(system, users, body):
 accepted = {}
 
 
+def ask(port, path):
+    try:
+        with urllib.request.urlopen(f'http://127.0.0.1:{port}{path}', timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def seen_full(system):
+    """What its two /healthz and /metrics say."""
+    status, text = ask(system.api_port, '/healthz')
+    missing = json.loads(text).get('missing')
+    admin, text = ask(system.admins['imgo'], '/healthz')
+    bus = next(peer['state'] for peer in json.loads(text)['peers'] if peer['name'] == 'bus')
+    _, text = ask(system.admins['imgo'], '/metrics')
+    return status, missing, admin, bus, int(re.search(r'^imgo_lmdb_full (\d)$', text, re.M).group(1))
+
+
 def full(build):
     system = harness.make('standalone', build, durable=True, options={'store.bytes-max': '1g'})
     place = system.dir / 'store'
@@ -105,6 +127,9 @@ def full(build):
             headers = {k.lower(): v for k, v in dict(answer.headers).items()}
             if answer.status != 503 or 'retry-after' not in headers or answer.ret == 1:
                 raise Failure(f'full: {answer} {headers}')
+            health = seen_full(system)
+            if health != (503, ['space'], 200, 'degraded', 1):
+                raise Failure(f'full, and this is said: {health}')
             total = sum(map(len, accepted.values()))
             for uid, token in users:
                 want = accepted[uid]
@@ -118,6 +143,7 @@ def full(build):
             poll(lambda: system.waiting(uid, token) == [], 'the acknowledgement counts on a full disk')
             poll(lambda: system.api().push(uid, f'{SECRET}again').ok, 'a push is accepted again')
             took = time.monotonic() - began
+            poll(lambda: seen_full(system) == (200, None, 200, 'up', 0), 'that there is room again is said')
             accepted[uid] = [f'{SECRET}again'.encode()]
             for uid, token in users:
                 with system.tcp(token) as c:
@@ -131,12 +157,37 @@ def full(build):
         subprocess.run(['umount', '-l', place], stderr=subprocess.DEVNULL, check=False)
 
 
+def buses(build):
+    with harness.make('standalone', build, durable=True, options={'bus': 'lmdb'}) as system:
+        imgo = system.parts['imgo']
+        uid, token = system.user()
+        want = []
+        for n, bus in enumerate(('lmdb', 'memory', 'lmdb', 'memory', 'lmdb')):
+            if n:
+                system.stop('imgo')
+                imgo.argv = [f'--bus={bus}' if arg.startswith('--bus=') else arg for arg in imgo.argv]
+                system.start('imgo')
+                system.ready()
+            want.append(f'{SECRET}{n} in {bus}'.encode())
+            system.push(uid, want[-1].decode())
+            if n not in (1, 4):  # those of the first wait for the next
+                continue
+            with system.tcp(token) as c:
+                got = [p.body for p in c.messages(len(want))]
+                if got != want:
+                    raise Failure(f'bus={bus}: {got}, not {want}')
+                c.leave()
+            poll(lambda: system.waiting(uid, token) == [], 'they are acknowledged')
+            want = []
+    print('store.path with bus=lmdb and bus=memory in turn: all arrived, in order', flush=True)
+
+
 def run():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--build', default=str(harness.ROOT / 'build'))
     args = parser.parse_args()
     skipped = []
-    for part in (order, full):
+    for part in (order, full, buses):
         try:
             part(args.build)
         except Skip as skip:

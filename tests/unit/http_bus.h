@@ -23,6 +23,7 @@ struct rig_produce {
 struct rig_bus {
 	struct imgo_loop *loop;
 	bool down; /* not ready */
+	bool full;
 	bool hold; /* answers nothing until rig_bus_release */
 	int err;   /* what it answers */
 	struct rig_produce *held;
@@ -117,6 +118,11 @@ __attribute__((unused)) static uint32_t rig_bus_partitions(void *impl, enum imgo
 	return RIG_PARTITIONS;
 }
 
+__attribute__((unused)) static bool rig_bus_full(void *impl)
+{
+	return ((struct rig_bus *)impl)->full;
+}
+
 __attribute__((unused)) static bool rig_bus_ready(void *impl)
 {
 	return !((struct rig_bus *)impl)->down;
@@ -162,6 +168,6 @@ __attribute__((unused)) static int rig_bus_query(
 
 __attribute__((unused)) static const struct imgo_bus_ops rig_bus_ops = {sizeof(struct imgo_bus_ops), rig_bus_free,
 	rig_bus_epoch, rig_bus_partitions, rig_bus_ready, rig_bus_produce, rig_bus_subscribe, rig_bus_unsubscribe,
-	rig_bus_fetch, rig_bus_done, rig_bus_released, rig_bus_query};
+	rig_bus_fetch, rig_bus_done, rig_bus_released, rig_bus_query, rig_bus_full};
 
 #endif

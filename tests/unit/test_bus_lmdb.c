@@ -634,6 +634,38 @@ static void failpoints(void **state)
 	f->env.path = f->path;
 }
 
+/* A bus in memory that numbered messages of this environment's store in between: its epochs, and those after it, rise. */
+static void epochs_rise(void **state)
+{
+	struct fixture *f = *state;
+	struct imgo_bus_memory_options options = IMGO_BUS_MEMORY_OPTIONS_INIT;
+	struct imgo_bus *memory;
+	uint32_t disk, disk_after, epoch, next;
+
+	open_bus(f);
+	disk = imgo_bus_epoch(f->bus);
+	assert_int_equal(put(f, 1, 10), 0);
+	open_bus(f);
+	assert_int_equal(imgo_bus_epoch(f->bus), disk); /* nobody else was here */
+
+	assert_int_equal(imgo_lmdb_new_epoch(f->lmdb, &epoch), 0);
+	assert_true(epoch > disk);
+	assert_int_equal(imgo_lmdb_new_epoch(f->lmdb, &next), 0);
+	assert_true(next > epoch); /* within a second, or with a clock that was set back */
+	options.epoch = next;
+	assert_int_equal(imgo_bus_new_memory(&memory, f->loop, &options, NULL), 0);
+	assert_int_equal(imgo_bus_epoch(memory), next);
+	imgo_bus_free(memory);
+
+	open_bus(f);
+	disk_after = imgo_bus_epoch(f->bus);
+	assert_true(disk_after > next);
+	consume(f, IMGO_TOPIC_USERS, true); /* what waited is still there */
+	await(f, f->last == 1);
+	open_bus(f);
+	assert_int_equal(imgo_bus_epoch(f->bus), disk_after);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
@@ -651,6 +683,7 @@ int main(void)
 		TEST(kept),
 		TEST(compacted),
 		TEST(map_grows),
+		TEST(epochs_rise),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -224,7 +224,11 @@ static void says_when_it_fails(void **state)
 	rig.rec.down = true;
 	expect(post("/1/push?uid=1", "x"), 503, ret(65535));
 	expect(get("/healthz"), 503, "{\"ready\":false,\"missing\":[\"bus\"]}");
+	rig.rec.full = true;
+	expect(get("/healthz"), 503, "{\"ready\":false,\"missing\":[\"bus\"]}");
 	rig.rec.down = false;
+	expect(get("/healthz"), 503, "{\"ready\":false,\"missing\":[\"space\"]}");
+	rig.rec.full = false;
 	expect(get("/healthz"), 200, "{\"ready\":true}");
 	expect(post("/1/push?uid=1", "x"), 200, OK);
 	assert_int_equal(stat_of("imgo_http_requests_total{call=\"/1/push\",status=\"5xx\"}"), 8);

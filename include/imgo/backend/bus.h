@@ -67,7 +67,7 @@ struct imgo_bus_consumer_ops {
 	void (*failed)(int err, const char *text, void *user);
 };
 
-/* The table. All members are mandatory. Consumers are handles of the implementation's own. */
+/* The table. All members but the last are mandatory. Consumers are handles of the implementation's own. */
 struct imgo_bus_ops {
 	size_t size;
 	void (*free)(void *impl); /* consumers first; pending calls end with IMGO_ECANCELED */
@@ -91,6 +91,7 @@ struct imgo_bus_ops {
 	void (*released)(void *consumer, uint32_t partition);
 	int (*query)(void *impl, enum imgo_topic topic, uint32_t partition, uint64_t since_ms, imgo_bus_query_cb *cb,
 		void *user);
+	bool (*full)(void *impl); /* what is to be kept is refused with IMGO_EFULL now; NULL: it is never known to be full */
 };
 
 #ifdef __cplusplus
