@@ -211,11 +211,8 @@ int imgo__ops_read(struct imgo_str text, int32_t *ops, size_t max)
 	}
 }
 
-/* null is what encoders of other languages make of no list. */
 static int take_accepts(struct imgo__login *login, struct imgo_str list)
 {
-	if (is_null(list))
-		return 0;
 	if (list.len < 2 || *list.p != '[')
 		return IMGO_EPROTO;
 	int n = imgo__ops_read(imgo_strn(list.p + 1, list.len - 2), login->accept_list, IMGO_ACCEPTS_MAX);
@@ -230,6 +227,9 @@ static int take_accepts(struct imgo__login *login, struct imgo_str list)
 
 static int take_member(struct imgo__login *login, enum member member, struct imgo_str value, size_t rooms_max)
 {
+	/* goim reads null as a member that is not there; encoders make it of no text and no list. */
+	if (member >= MID && is_null(value))
+		return 0;
 	switch (member) {
 	case TOKEN:
 		login->has_token = true;

@@ -84,8 +84,13 @@ static void goim_forms(void **state)
 	assert_str(login.token, "t");
 	assert_non_null(login.accepts);
 	assert_int_equal(login.naccepts, 0);
-	assert_int_equal(read_login("{\"mid\":1,\"accepts\":null}", 1, false), 0);
+	assert_int_equal(
+		read_login("{\"mid\":1,\"key\":null,\"room_id\":null,\"platform\":null,\"accepts\":null}", 1, false), 0);
+	assert_true(login.mid == 1);
 	assert_null(login.accepts);
+	assert_int_equal(login.nrooms, 0);
+	assert_int_equal(login.key.len, 0);
+	assert_true(read_login("{\"mid\":1,\"token\":null}", 1, false) < 0); /* ours: it has to be one */
 	/* In goim's framing any object is one, and version 2's members go along. */
 	assert_int_equal(read_login("{\"token\":\"t\",\"rooms\":[\"a\"],\"room_id\":\"b\",\"device\":\"d\"}", 1, true), 0);
 	assert_true(login.is_goim);
