@@ -90,7 +90,7 @@ class Campaign:
 
     # a row
     async def row(self, row):
-        hush = self.rng.random() < 0.3 or self.args.silence    # nothing that is pushed later shows that something is missing
+        hush = self.rng.random() < self.args.silence    # nothing that is pushed later shows that something is missing
         begin = time.monotonic()
         await asyncio.sleep(CALM)
         normal = Latency(self.history, self.load.steady, begin, time.monotonic() - 0.3).p99() or 0.0
