@@ -78,7 +78,8 @@ def run(args, one):
         for name in names:
             kind, rows, options, args.silence = WHERE[name]
             _, file, old, new = sim.PLANTS[name]
-            path, text = tree / file, (ROOT / file).read_text()
+            path = tree / file
+            text = path.read_text()
             if text.count(old) != 1:
                 sys.exit(f'{name}: {file} has its place {text.count(old)} times, not once')
             path.write_text(text.replace(old, new))
