@@ -141,7 +141,8 @@ int imgo__listener_new(struct imgo__listener **out, struct imgo_loop *loop, cons
 	if (r) {
 		free(l);
 		return imgo__fail(error, r == IMGO_EINVAL || r == IMGO_ENOMEM ? (enum imgo_err)r : IMGO_EIO,
-			"cannot listen on %s: %s", address, imgo_strerror(r));
+			"cannot listen on %s: %s", address,
+			r == IMGO_EEXISTS ? "the address is in use" : imgo_strerror(r));
 	}
 	imgo__sock_watch_peer(fd);
 	l->loop = loop;

@@ -355,6 +355,7 @@ static void wrong_use(void **state)
 	char taken[32];
 	snprintf(taken, sizeof taken, "127.0.0.1:%d", rig.tcp);
 	assert_int_equal(imgo_hub_listen(rig.hub, taken, IMGO_HUB_TCP, NULL, &error), IMGO_EIO);
+	assert_non_null(strstr(error.text, "in use"));
 	assert_non_null(strstr(error.text, taken));
 	imgo_hub_free(NULL);
 	int pair[2];
