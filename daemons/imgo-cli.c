@@ -242,6 +242,11 @@ static int verb_log(const struct cli_args *args)
 	return cli_http_call(&http, "GET", target, "", 0);
 }
 
+static bool asks_for_help(const char *word)
+{
+	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -253,7 +258,7 @@ int main(int argc, char **argv)
 	const char *verb = argc > 1 ? argv[1] : "";
 	struct cli_args args = {0};
 
-	if (strcmp(verb, "help") == 0 || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0)
+	if (strcmp(verb, "help") == 0 || asks_for_help(verb) || (argc > 2 && asks_for_help(argv[2])))
 		return fputs(usage, stdout) < 0 ? CLI_BROKEN : CLI_OK;
 	if (strcmp(verb, "--version") == 0 || strcmp(verb, "version") == 0)
 		return printf("imgo-cli %s\n", imgo_version()) < 0 ? CLI_BROKEN : CLI_OK;

@@ -195,6 +195,7 @@ class Push(unittest.TestCase):
             self.assertEqual((code, out), (2, b''), words)
             self.assertTrue(err.strip())
         self.assertEqual(run('help')[0], 0)
+        self.assertEqual(run('push', '--help'), run('help'))
         self.assertTrue(run('--version')[1].startswith(b'imgo-cli '))
 
 
