@@ -43,8 +43,8 @@ struct daemon {
 
 enum { DAEMON_RUN = -1, DAEMON_OK = 0, DAEMON_BAD_CONFIG = 1, DAEMON_FAILED = 2 };
 
-/* Reads the configuration (the common table and the given sets, at most 7: one of them DAEMON_ADMIN) and makes the loop. DAEMON_RUN, or the code
- * to exit with: --help and its like were answered, or an error was printed. */
+/* Reads the configuration (the common table and the given sets, at most 7: one of them DAEMON_ADMIN) and makes the
+ * loop. DAEMON_RUN, or the code to exit with: --help and its like were answered, or an error was printed. */
 int daemon_start(struct daemon *daemon, const char *program, const char *summary, const struct imgo_config_set *sets,
 	size_t nsets, int argc, char **argv);
 

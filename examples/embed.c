@@ -96,7 +96,6 @@ int main(int argc, char **argv)
 		fprintf(stderr, "embed: %s\n", error.text);
 	}
 	imgo_hub_free(hub);
-	if (loop)
-		imgo_loop_free(loop);
+	imgo_loop_free(loop);
 	return r ? 1 : 0;
 }

@@ -4,10 +4,10 @@
  * back when it is lost.
  *
  * MENTAL MODEL. A client is made with an address and a token and begins to connect in the loop's next turn. When it is
- * logged in on_open is called, then on_message for everything that comes, and on_close when the connection, or an attempt to
- * get one, has failed. Unless that is final another attempt follows by itself, after a time drawn from 0 to retry_min_ms,
- * doubled with each failure up to retry_max_ms ("full jitter": many clients that were lost together do not come back
- * together). Heartbeats and, in version 2, acknowledgements are the client's own affair.
+ * logged in on_open is called, then on_message for everything that comes, and on_close when the connection, or an
+ * attempt to get one, has failed. Unless that is final another attempt follows by itself, after a time drawn from 0 to
+ * retry_min_ms, doubled with each failure up to retry_max_ms ("full jitter": many clients that were lost together do
+ * not come back together). Heartbeats and, in version 2, acknowledgements are the client's own affair.
  *
  *	struct imgo_client_options options = IMGO_CLIENT_OPTIONS_INIT;
  *	struct imgo_client_ops ops = {.size = sizeof ops, .on_message = my_message};
@@ -130,8 +130,7 @@ struct imgo_client_options {
 #define IMGO_CLIENT_OPTIONS_INIT \
 	{ \
 		sizeof(struct imgo_client_options), NULL, IMGO_CLIENT_TCP, NULL, 1, NULL, NULL, "/sub", false, 30000, \
-			10000, 10000, 250, 30000, 16u << 20, 1u << 20, NULL, NULL, \
-			false, 0, NULL, NULL, 0 \
+			10000, 10000, 250, 30000, 16u << 20, 1u << 20, NULL, NULL, false, 0, NULL, NULL, 0 \
 	}
 
 /* *out is the caller's. ops and options are copied, their strings too. Errors: IMGO_EINVAL, IMGO_ENOMEM. */
@@ -142,17 +141,17 @@ IMGO_API int imgo_client_new(struct imgo_client **out, struct imgo_loop *loop, c
 IMGO_API void imgo_client_free(struct imgo_client *client);
 
 /*
- * Ends it politely and for good: what waits is sent (acknowledgements too), then FIN (WebSocket: a close frame), then the server's end is waited
- * for, at most 2 s; on_close with err 0 follows. on_message is not called any more: in version 2 what comes meanwhile
- * comes again next time, in version 1 it is lost. Harmless when it is closing or closed.
+ * Ends it politely and for good: what waits is sent (acknowledgements too), then FIN (WebSocket: a close frame), then
+ * the server's end is waited for, at most 2 s; on_close with err 0 follows. on_message is not called any more: in
+ * version 2 what comes meanwhile comes again next time, in version 1 it is lost. Harmless when it is closing or closed.
  */
 IMGO_API void imgo_client_close(struct imgo_client *client);
 
 /*
- * Sends a packet: 4 (echo), 12 (room), 14, 16 (operations), 20, 21, 254 (test), or what else the server may know; 2, 7 and 18 are the
- * client's own. On WebSocket a body that is JSON goes as it is, any other as a string; the key of a room always as a
- * string. *seq, if not NULL, is set to the number that the answer will have. Errors: IMGO_ECLOSED (not open),
- * IMGO_ELIMIT (send_queue_max_bytes), IMGO_EINVAL (op), IMGO_ENOMEM.
+ * Sends a packet: 4 (echo), 12 (room), 14, 16 (operations), 20, 21, 254 (test), or what else the server may know; 2, 7
+ * and 18 are the client's own. On WebSocket a body that is JSON goes as it is, any other as a string; the key of a room
+ * always as a string. *seq, if not NULL, is set to the number that the answer will have. Errors: IMGO_ECLOSED (not
+ * open), IMGO_ELIMIT (send_queue_max_bytes), IMGO_EINVAL (op), IMGO_ENOMEM.
  */
 IMGO_API int imgo_client_send(struct imgo_client *client, int32_t op, struct imgo_str body, int32_t *seq);
 

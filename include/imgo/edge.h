@@ -15,7 +15,7 @@ extern "C" {
 struct imgo_edge;
 struct imgo_push;
 
-/* When a message counts as received by a version 1 client, who cannot say so (DESIGN.md §3). */
+/* When a message counts as received by a version 1 client, who cannot say so; what each risks is in docs/manual.md. */
 enum imgo_v1_ack {
 	IMGO_V1_ACK_TCP = 0,   /* its TCP has the bytes, and after that came a packet, an orderly FIN, or a second */
 	IMGO_V1_ACK_WRITTEN,   /* our socket took it */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The HTTP API of a logic (COMPATIBILITY.md §3): imgo's /1/... calls, over a strict subset of HTTP/1.1 with keep-alive,
- * pipelining, absolute deadlines and everything bounded.
+ * The HTTP API of a logic: imgo's /1/... calls, over a strict subset of HTTP/1.1 with keep-alive, pipelining, absolute
+ * deadlines and everything bounded. docs/manual.md lists the calls.
  *
  * An answer is a JSON object with "ret": 1 (0 of /1/msg/get), or 65534 bad parameter (HTTP 400, 404, 405, 413), 65533 bad
  * token or key (401, 403), 65535 internal (500; 503 with Retry-After), and then "error", a few words for a person. A push

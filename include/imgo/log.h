@@ -46,7 +46,8 @@ IMGO_API void imgo_log_set_level(struct imgo_log *log, enum imgo_log_level level
 /*
  * Logs one event; log may be NULL (nothing happens). Any thread. fields_fmt makes the fields, as printf would, except
  * that the value of each %s (and %c) is escaped, and quoted where it must be and the format has no quotes around it:
- * bytes from a client can be handed over as they are, and "token=%.*s" is fine. NULL: no fields. No %n. Beyond 2 kB the fields are cut.
+ * bytes from a client can be handed over as they are, and "token=%.*s" is fine. NULL: no fields. No %n. Beyond 2 kB the
+ * fields are cut.
  */
 IMGO_API void imgo_log_event(struct imgo_log *log, enum imgo_log_level level, const char *module, const char *event,
 	const char *fields_fmt, ...) IMGO_PRINTF(5, 6);

@@ -42,7 +42,7 @@ struct imgo_loop_options {
 /* Makes a loop of its own (libev, epoll). options may be NULL. *out is the caller's.
  * Errors: IMGO_ENOMEM, IMGO_EIO (no epoll or eventfd to be had). */
 IMGO_API int imgo_loop_new(struct imgo_loop **out, const struct imgo_loop_options *options, struct imgo_error *error);
-IMGO_API void imgo_loop_free(struct imgo_loop *loop);
+IMGO_API void imgo_loop_free(struct imgo_loop *loop); /* NULL is fine */
 
 /* Runs until imgo_loop_stop, which may also have come before. Returns 0. */
 IMGO_API int imgo_loop_run(struct imgo_loop *loop);

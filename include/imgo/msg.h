@@ -2,6 +2,8 @@
 /*
  * A message on its way to clients: immutable and reference-counted. Its body is copied once, here; every receiver
  * shares it, and so do the encodings (TCP packet, JSON, …), each made once, when first needed.
+ * A TCP client gets the body's bytes as they are. In a WebSocket client's JSON a body that is JSON stands as it is, any
+ * other as a string, and an empty one as {}.
  */
 #ifndef IMGO_MSG_H
 #define IMGO_MSG_H

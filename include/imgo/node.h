@@ -3,8 +3,8 @@
  * All roles on one loop: the standalone server, and the front door for who embeds imgo whole.
  *
  * It owns a registry in memory, a store and a bus (both in one LMDB environment when store_path is given, so that what was
- * accepted survives the process; else in memory), a push, a dispatch, an edge
- * and the HTTP API, composed from the public parts as anybody could.
+ * accepted survives the process; else in memory), a push, a dispatch, an edge and the HTTP API, composed from the public
+ * parts as anybody could.
  */
 #ifndef IMGO_NODE_H
 #define IMGO_NODE_H
@@ -43,9 +43,12 @@ struct imgo_node_options {
 /* Listens when it returns. Errors: those of its parts; error says which. */
 IMGO_API int imgo_node_new(struct imgo_node **out, struct imgo_loop *loop, const struct imgo_node_options *options,
 	struct imgo_error *error);
+/* Ends politely, in the order of the flow: no more pushes, no more clients, the last messages handled. done(user) runs when
+ * that is finished or deadline_ms has passed. Then free. */
 IMGO_API void imgo_node_stop(struct imgo_node *node, uint64_t deadline_ms, void (*done)(void *user), void *user);
-IMGO_API void imgo_node_free(struct imgo_node *node);
+IMGO_API void imgo_node_free(struct imgo_node *node); /* at once; NULL is fine */
 
+/* Its parts, which stay its own. */
 IMGO_API struct imgo_push *imgo_node_push(struct imgo_node *node);
 IMGO_API struct imgo_edge *imgo_node_edge(struct imgo_node *node);
 IMGO_API struct imgo_http *imgo_node_http(struct imgo_node *node);

@@ -23,7 +23,8 @@ struct imgo_router_options {
 		sizeof(struct imgo_router_options), "127.0.0.1:7270", NULL, 1, NULL \
 	}
 
-/* Listens when it returns. registry is borrowed. Errors: IMGO_EINVAL, IMGO_EIO (address in use: error says so), IMGO_ENOMEM. */
+/* Listens when it returns. registry is borrowed. Errors: IMGO_EINVAL, IMGO_EIO (address in use: error says so),
+ * IMGO_ENOMEM. */
 IMGO_API int imgo_router_new(struct imgo_router **out, struct imgo_loop *loop, struct imgo_registry *registry,
 	const struct imgo_router_options *options, struct imgo_error *error);
 IMGO_API void imgo_router_free(struct imgo_router *router);

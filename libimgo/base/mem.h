@@ -30,7 +30,8 @@ struct imgo__arena {
 };
 void *imgo__arena_alloc(struct imgo__arena *arena, size_t size); /* 16-aligned, uninitialised, NULL when out of memory */
 void *imgo__arena_zalloc(struct imgo__arena *arena, size_t n, size_t size);
-/* Copies s into the arena, with a NUL behind it. *ok is cleared on failure (never set), so that many copies need one check. */
+/* Copies s into the arena, with a NUL behind it. *ok is cleared on failure (never set), so that many copies need one
+ * check. */
 struct imgo_str imgo__arena_str(struct imgo__arena *arena, struct imgo_str s, bool *ok);
 void imgo__arena_free(struct imgo__arena *arena); /* everything; the arena may be used again */
 

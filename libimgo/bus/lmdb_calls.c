@@ -6,8 +6,8 @@
  * the same order, and become visible to consumers when the commit is on the disk. One that fails leaves a hole.
  *
  * Fetch. What was written of late is in the page cache: it is read on the loop's thread, with no hop and no copy of the
- * log in memory. A consumer that is further behind (after a restart) might have to wait for the disk: a reader goes through the
- * next stretch first, which brings it into the page cache, and then the partition's groups are woken.
+ * log in memory. A consumer that is further behind (after a restart) might have to wait for the disk: a reader goes
+ * through the next stretch first, which brings it into the page cache, and then the partition's groups are woken.
  *
  * Positions. Where a group is, is written down by a job of its own, which also cuts the log behind the slowest group. It
  * rides in the transaction of the next produce; when none comes, it has one of its own after FLUSH_MS. So a crash

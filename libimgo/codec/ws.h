@@ -60,7 +60,8 @@ struct imgo__http_request;
  * Path and Origin are the caller's. */
 int imgo__ws_handshake(const struct imgo__http_request *request, struct imgo_str *key, int *status);
 
-/* Sec-WebSocket-Accept of a Sec-WebSocket-Key (RFC 6455 §4.2.2): 28 characters and a NUL. IMGO_EINVAL (its length), IMGO_ENOMEM. */
+/* Sec-WebSocket-Accept of a Sec-WebSocket-Key (RFC 6455 §4.2.2): 28 characters and a NUL. IMGO_EINVAL (its length),
+ * IMGO_ENOMEM. */
 int imgo__ws_accept(struct imgo_str key, char out[29]);
 /* A list of origins, between commas, blanks around them: each as a browser sends it (RFC 6454 §6.2: "null", or scheme://host
  * and a port when it is not the scheme's own). NULL: it is one; else what is wrong with it. */

@@ -50,8 +50,9 @@ void imgo__rpc_client_free(struct imgo__rpc_client *client);
 bool imgo__rpc_client_up(const struct imgo__rpc_client *client); /* some peer is connected and greeted */
 
 /* A call in two steps: begin gives the writer at which to write the parameters (any number of values: the array around
- * them, of `nparams`, is written by begin); send sends it or cancels on error. Between the two nothing else of the client may be called.
- * send returns 0 or an error (then the callback does not run); with cb NULL nobody is told what became of it. */
+ * them, of `nparams`, is written by begin); send sends it or cancels on error. Between the two nothing else of the
+ * client may be called. send returns 0 or an error (then the callback does not run); with cb NULL nobody is told what
+ * became of it. */
 struct imgo__mpw *imgo__rpc_begin_call(struct imgo__rpc_client *client, const char *method, uint32_t nparams);
 int imgo__rpc_send(
 	struct imgo__rpc_client *client, unsigned timeout_ms /* 0: default */, imgo__rpc_reply_fn *cb, void *user);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The casts' topic: rooms, broadcast, qos 0 and keys, at most once, to those online now. Rooms and broadcast go to every
- * live comet (which drops offsets that it has seen); what is older than cast_age_max_ms, after a stop, is dropped and counted. Done as soon
- * as it was handed to the carrier. The records of a partition are handed over in order: a batch that holds pushes to users or
- * keys waits for the router to say where their users are, and then goes as a whole.
+ * The casts' topic: rooms, broadcast, qos 0 and keys, at most once, to those online now. Rooms and broadcast go to
+ * every live comet (which drops offsets that it has seen); what is older than cast_age_max_ms, after a stop, is dropped
+ * and counted. Done as soon as it was handed to the carrier. The records of a partition are handed over in order: a
+ * batch that holds pushes to users or keys waits for the router to say where their users are, and then goes as a whole.
  *
  * A key is imgo's "<uid>_<seq>", and then the router knows its session; or a goim client's own, and then only the comet
  * that has it knows it: all are asked. They are asked too when the router names no such session.

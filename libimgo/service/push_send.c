@@ -5,8 +5,8 @@
  *
  * Keys have no look-up: they are sorted and doubled out in the same way, and it is job who asks where they are.
  *
- * The address is a hint: when the router has not answered after lookup_ms the push goes without one, and job asks again. So an
- * op may have two answers outstanding (the late one of the router, the bus's); `waiting` counts them.
+ * The address is a hint: when the router has not answered after lookup_ms the push goes without one, and job asks
+ * again. So an op may have two answers outstanding (the late one of the router, the bus's); `waiting` counts them.
  */
 #include <string.h>
 
