@@ -219,14 +219,22 @@ class Campaign:
         self.reasons = checker.duplicates
         sessions = len(self.load.live)
         await self.load.stop_clients()
-        end, left = time.monotonic() + LEASE + 5, None
+        self.ghosts = await self.sessions_left()
+        if self.ghosts:  # of logins whose answer was lost: the next word to their user ends them (service/edge.c)
+            await self.load.push_to_all()
+            left = await self.sessions_left()
+            if left != 0:
+                self.wrong([f'I4: of {sessions} sessions that have all closed {left} are known to the routers'])
+        await self.load.stop()
+        self.wrong(self.dead())
+
+    async def sessions_left(self):
+        """How many the routers have when everybody has gone; waits for a while for the answer 0."""
+        end, left = time.monotonic() + LEASE + 3, None
         while left != 0 and time.monotonic() < end:
             left = await self.field.count(None)
             await asyncio.sleep(0.1)
-        if left != 0:
-            self.wrong([f'I4: of {sessions} sessions that have all closed {left} are known to the routers'])
-        await self.load.stop()
-        self.wrong(self.dead())
+        return left
 
     def sum_up(self, seconds):
         pushes = [push for push in self.history.pushes.values() if push.accepted is not None]
@@ -242,5 +250,5 @@ class Campaign:
             + (', '.join(f'{n} {why}' for why, n in sorted(self.reasons.items())) or 'none')
             + f'; {self.load.counts["tries"]} pushes repeated, {self.load.counts["logins"]} logins, '
             f'{self.load.counts["tokens"] - len(self.load.users)} new tokens, {self.load.counts["casts accepted"]} casts accepted, '
-            f'{casts} received; most memory '
+            f'{casts} received; {self.ghosts} sessions of lost logins in the end; most memory '
             + ', '.join(f'{name} {most >> 20} MB' for name, most in sorted(self.rss_most.items())))

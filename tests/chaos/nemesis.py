@@ -127,7 +127,14 @@ def stop(name, seconds):
 
 
 def link(name, mode, seconds):
+    """lose: a partition in which the connections die, too, with what was on its way in them."""
     async def act(field):
+        if mode == 'lose':
+            field.system.set_link(name, 'cut')
+            await asyncio.sleep(seconds)
+            field.system.set_link(name, 'reset')
+            field.system.set_link(name, 'open')
+            return
         if field.system.set_link(name, mode) == 0 and mode != 'cut':
             field.out(f'    {name} had no connection')
         await asyncio.sleep(seconds)
@@ -188,7 +195,7 @@ def cluster_rows(rng, broker):
     links += ['logic-kafka', 'job-kafka'] if broker else []
     for name in links:
         rows += [Row(f'{mode} {name}', link(name, mode, some(1, 6)), 15.0 if 'kafka' in name or name == 'job-store' else 10.0)
-                 for mode in ('cut', 'mute', 'slow')]
+                 for mode in ('cut', 'lose', 'mute', 'slow')]
         rows += [Row(f'{mode} {name}', link(name, mode, 2.0)) for mode in ('slice', 'reset')]
     if broker:
         rows += [Row('kill kafka', kill('kafka', down=0.2), 15.0), Row('stop kafka', stop('kafka', some(2, 5)), 15.0)]

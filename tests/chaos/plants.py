@@ -19,10 +19,10 @@ NO_COMPARISON = {'comet.compare': '0'}    # it would repair what the fault break
 # nothing later shows what is missing, so without the comparison it stays missing in a sound build, too. What is left out
 # is in store/memory.c, which neither kind has.
 WHERE = {
-    'no-comparison': ('cluster', ['cut comet1-rpc', 'cut comet2-rpc'], {}, 1.0),
+    'no-comparison': ('cluster', ['lose comet1-rpc', 'lose comet2-rpc'], {}, 1.0),
     'rebuild-not-to-the-end': ('cluster', ['kill memcached'], {}, 1.0),
     'commit-before-append': ('cluster', ['stop memcached', 'cut job-store'], {}, 0.0),
-    'prev-ignored': ('cluster', ['cut comet1-rpc', 'cut comet2-rpc', 'reset comet'], NO_COMPARISON, 0.0),
+    'prev-ignored': ('cluster', ['lose comet1-rpc', 'lose comet2-rpc'], NO_COMPARISON, 0.0),
     'rebuild-without-cas': ('cluster', ['kill memcached', 'stop job', 'mix'], NO_COMPARISON, 0.0),
     'tags-ignored': ('cluster', ['mute logic-kafka', 'kill logic', 'stop logic'], {}, 0.0),
     'again-cleared-late': ('cluster', ['reset clients', 'kill comet', 'slow comet'], NO_COMPARISON, 0.0),
