@@ -220,7 +220,7 @@ class Campaign:
         sessions = len(self.load.live)
         await self.load.stop_clients()
         self.ghosts = await self.sessions_left()
-        if self.ghosts:  # of logins whose answer was lost: the next word to their user ends them (service/edge.c)
+        if self.ghosts != 0:  # of logins whose answer was lost: the next word to their user ends them (service/edge.c)
             await self.load.push_to_all()
             left = await self.sessions_left()
             if left != 0:
