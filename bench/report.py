@@ -50,11 +50,11 @@ class Row:
 
     @property
     def verdict(self):
-        if self.limit is None:
+        if self.void or self.limit is None:
             return 'void' if self.void else ''
         judged = self.ratio_value if self.floor and self.ratio else self.value
         good = judged >= self.limit if self.at_least else judged <= self.limit
-        return ('met' if good else 'missed') + (', void' if self.void else '')
+        return 'met' if good else 'missed'
 
     def as_dict(self):
         return {'what': self.what, 'unit': self.unit, 'value': self.value, 'values': self.values, 'floor': self.floor_value,

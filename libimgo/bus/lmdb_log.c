@@ -132,12 +132,13 @@ int imgo__buslog_position(
 {
 	uint8_t b[PART_LEN + NAME_MAX_LEN], value[POSITION_LEN];
 	size_t len = strlen(position->name);
-	struct imgo_str key = imgo_strn(b, PART_LEN + len);
+	struct imgo_str key;
 
 	if (len > NAME_MAX_LEN)
 		return IMGO_EINVAL;
 	put_part(b, position->topic, position->partition);
 	memcpy(b + PART_LEN, position->name, len);
+	key = imgo_strn(b, PART_LEN + len);
 	imgo__put64(value, position->next);
 	imgo__put32(value + 8, checksum(key, value, 8));
 	return imgo__lmdb_put(txn, log->positions, key, imgo_strn(value, sizeof value));
