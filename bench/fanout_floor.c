@@ -69,6 +69,9 @@ static int measure(int connections, int bytes, int rounds)
 	}
 	printf("%.3f\n", median(each, rounds));
 	fanout_stop(f);
+	free(fds);
+	free(each);
+	free(message);
 	return 0;
 }
 

@@ -125,7 +125,6 @@ static int answer_verb(struct daemon *daemon)
 		return DAEMON_RUN;
 	text = imgo_config_text(daemon->config, verb);
 	fputs(text ? text : "out of memory\n", stdout);
-	imgo_config_free(daemon->config);
 	return text ? DAEMON_OK : DAEMON_FAILED;
 }
 
@@ -198,6 +197,8 @@ int daemon_start(struct daemon *daemon, const char *program, const char *summary
 	code = answer_verb(daemon);
 	if (code == DAEMON_RUN && (make_loop(daemon, &error) < 0 || open_rpc_tls(daemon, &error) < 0))
 		code = daemon_fail(daemon, &error);
+	if (code != DAEMON_RUN)
+		daemon_end(daemon);
 	return code;
 }
 

@@ -158,7 +158,8 @@ static void die(struct client *client, bool reset)
 
 	if (client->len + len > BUFFER)
 		sim_fail("a window wider than it is");
-	memcpy(client->in + client->len, rest, len);
+	if (len)
+		memcpy(client->in + client->len, rest, len);
 	client->len += len;
 	hear_all(client, false);
 	hang_up(client, reset);
@@ -173,7 +174,8 @@ void sim_people_look(void)
 		struct client copy = *client;
 		if (client->state != DEAF)
 			continue;
-		memcpy(copy.in + copy.len, bytes, len);
+		if (len)
+			memcpy(copy.in + copy.len, bytes, len);
 		copy.len += len;
 		for (uint32_t n, size; copy.len - at >= 16 && (size = read_u32(copy.in + at)) <= copy.len - at; at += size) {
 			if (read_u32(copy.in + at + 8) == 5 && (n = number_of(client, copy.in + at, size)) != 0)
