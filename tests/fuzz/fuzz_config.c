@@ -93,6 +93,8 @@ static int parse_file(struct imgo_config **out, struct target *target, const voi
 /* A file has no quotes: what it takes for a comment or a blank it cannot say. */
 static bool can_be_written(const char *text)
 {
+	if (text && strlen(text) > 160) /* a line of a file is at most 199 bytes: inih's INI_MAX_LINE */
+		return false;
 	for (const char *at = text; text && *at; at++) {
 		if ((unsigned char)*at <= ' ' || *at == ';' || *at == '#' || *at == 0x7f)
 			return false;
