@@ -95,12 +95,17 @@ static size_t discard(struct imgo__httpd_conn *conn, size_t len)
 	return n;
 }
 
-/* A line has ended in what is new of a head, or there is as much of it as there may be. */
+/* A line has ended in what is new of a head, or there is as much of it, or of its headers, as there may be. */
 static bool head_grew(struct imgo__httpd_conn *conn, const uint8_t *p, size_t len)
 {
-	size_t at = conn->scanned, max = conn->httpd->limits.head_max;
+	const struct imgo__http_limits *limits = &conn->httpd->limits;
+	size_t at = conn->scanned;
+	const uint8_t *end = memchr(p + at, '\n', len - at);
 
-	if (len >= max || memchr(p + at, '\n', len - at))
+	if (end && conn->line == 0)
+		conn->line = (size_t)(end - p) + 1;
+	if (end || len >= limits->head_max ||
+		(conn->line && limits->headers_max && len - conn->line >= limits->headers_max))
 		return true;
 	conn->scanned = len;
 	return false;
@@ -123,6 +128,8 @@ static size_t step(struct imgo__httpd_conn *conn, const uint8_t *p, size_t len)
 	if (n < 0)
 		imgo__httpd_refuse(conn, NULL, status);
 	conn->scanned = n == 0 ? len : 0;
+	if (n != 0)
+		conn->line = 0;
 	if (n <= 0)
 		return 0;
 	total = (size_t)n + head.content_length;

@@ -81,6 +81,7 @@ struct imgo__httpd_conn {
 	size_t in_at, out_at; /* what lies before is done with */
 	size_t need;          /* bytes of the request being read, head and body, once its head was seen */
 	size_t scanned;       /* bytes of the head that is coming in: no line ends in them that was not looked at */
+	size_t line;          /* of them, of the first line, once it has ended; 0 before */
 	size_t discard;       /* bytes of a refused request's body, still to come */
 	size_t answers;       /* bytes of answers that wait for their turn */
 	size_t held;          /* what httpd->held knows of this connection */
