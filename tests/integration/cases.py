@@ -12,7 +12,6 @@ import json
 import os
 import random
 import re
-import select
 import subprocess
 import sys
 import time
@@ -720,12 +719,13 @@ def sigterm(system):
 
     got = {uid: [] for uid, _ in users}
 
+    def take(uid, bodies):
+        got[uid] += [text for text in dict.fromkeys(bodies) if text not in got[uid]]
+
     def receive_all(clients):
         for (uid, _), c in zip(users, clients):
             while len(got[uid]) < len(accepted[uid]):
-                text = c.message(60).body
-                if text not in got[uid]:
-                    got[uid].append(text)
+                take(uid, [c.message(60).body])
 
     for name in [name for name in system.names if name != 'memcached']:
         clients = [(system.tcp if n % 2 else system.tcp)(token, n) for n, (_, token) in enumerate(users)]
@@ -735,13 +735,9 @@ def sigterm(system):
         equal(code, 0, f'exit code of {name}')
         if seconds > harness.STOP_SECONDS + 0.5:
             raise Failure(f'{name} took {seconds:.1f} s to end')
-        if name.startswith(('comet', 'imgo')):
-            for n, c in enumerate(clients):
-                if name == 'imgo' or name == f'comet{system.comet(n).id}':
-                    for packet in drain(c):
-                        got[users[n][0]].append(packet)
-        for (uid, _), c in zip(users, clients):
-            got[uid] += at_hand(c)
+        for n, ((uid, _), c) in enumerate(zip(users, clients)):
+            ended = name in ('imgo', f'comet{system.comet(n).id}')
+            take(uid, drain(c) if ended else at_hand(c))
         for c in clients + idle:
             c.close()
         system.start(name)
@@ -752,19 +748,18 @@ def sigterm(system):
         c.close()
     # What a closed client had unread in its TCP comes again; nothing is out of order.
     for uid, _ in users:
-        equal([b for b in dict.fromkeys(got[uid])], accepted[uid], f'of user {uid}')
+        equal(got[uid], accepted[uid], f'of user {uid}')
 
 
 def at_hand(client):
-    """Bodies that have come. What lies unread for a second counts as received (v1.ack=tcp), and what TLS has taken from the
-    socket does so at an orderly end."""
+    """Bodies that have come. What this client has taken from its socket (a login's answer brings messages along), or has left
+    there for a second (v1.ack=tcp), counts as received."""
     found = []
     try:
-        while getattr(client.sock, 'pending', int)() > 0 or select.select([client.sock], [], [], 0)[0]:
-            found.append(client.message(0.3).body)
+        while True:
+            found.append(client.message(0.02).body)
     except ic.ClientError:
-        pass  # a ticket of TLS, or the end
-    return found
+        return found
 
 
 def drain(client):
